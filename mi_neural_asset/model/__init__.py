@@ -1,0 +1,7 @@
+"""Networks of the transport model, in torch alone: no Mitsuba, no files.
+
+Rooms: `config` (sizes), `proxy` and `coordinates` (incident rays as points of the unit cube), `encoding` (feature
+grids), `spline` (conditional rational-quadratic splines), `flow` (the distribution p), `albedo` (the factor alpha),
+`transport` (both together).  Everything here lives in normalised space: the asset's bounding sphere is the unit sphere.
+See `mi_neural_asset.notation` for the symbols.
+"""

@@ -1,0 +1,50 @@
+"""Multilayer perceptrons."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MLP(nn.Module):
+    """ReLU perceptron with a linear last layer that has one part for each colour channel.
+
+    Args:
+        inputs: input features.
+        width, depth: features and number of hidden layers.
+        outputs: output features of one channel.
+        channels: number of parts of the last layer.
+    """
+
+    def __init__(self, inputs: int, width: int, depth: int, outputs: int, channels: int = 3) -> None:
+        super().__init__()
+        sizes = [inputs] + [width] * depth
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.last = nn.Linear(width, channels * outputs)
+        self.outputs, self.channels = outputs, channels
+        if self.last.weight.device.type != "meta":
+            for layer in self.hidden:
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+            nn.init.uniform_(self.last.weight, -0.1 / width**0.5, 0.1 / width**0.5)
+            nn.init.zeros_(self.last.bias)
+
+    def _features(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = functional.relu(layer(x), inplace=True)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All channels: [N, inputs] -> [N, channels, outputs]."""
+        return self.last(self._features(x)).unflatten(-1, (self.channels, self.outputs))
+
+    def thirds(self, x: Tensor) -> Tensor:
+        """Channel c for the c-th of `channels` equal parts of the batch: [N, inputs] -> [N, outputs].
+
+        Only that channel's part of the last layer is computed; N must be a multiple of `channels`.
+        """
+        features = self._features(x).unflatten(0, (self.channels, -1))  # [C, N / C, width]
+        weight = self.last.weight.unflatten(0, (self.channels, self.outputs))  # [C, outputs, width]
+        bias = self.last.bias.unflatten(0, (self.channels, 1, self.outputs))
+        return torch.baddbmm(bias, features, weight.transpose(1, 2)).flatten(0, 1)

@@ -1,0 +1,125 @@
+"""The transport model F = alpha * p (paper, Eq. 4): albedo network, flow, grids of (x_o, w_o), proxy, coordinates.
+
+Everything is in normalised space.  Methods follow the order in which a renderer needs them: `sites` once for a hit, then
+`albedo`, `sample_exit` (u_i), and for a given u_i `sample_direction` or `direction_density`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import spline
+from .config import ModelConfig
+from .coordinates import Exit, coordinates
+from .encoding import Grid, locate_cubemap, locate_triplane
+from .flow import Flow
+from .network import MLP
+from .proxy import Proxy
+
+ALBEDO_OFFSET = 0.5  # the albedo network starts near softplus(0.5) = 0.97
+
+
+class Transport(nn.Module):
+    """alpha and p of one asset.
+
+    Args:
+        config: sizes and choices.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.proxy = Proxy(config.proxy, config.proxy_margin)
+        self.coordinates = coordinates(config.coordinates, self.proxy)
+        f = config.features
+        self.position_grid = Grid(3 * config.triplane**2, 5 * f)  # columns: steps 1 to 4, albedo
+        self.direction_grid = Grid(6 * config.cubemap**2, 5 * f)
+        site_inputs = 2 * f + self.coordinates.site_inputs
+        self.flow = Flow(config, site_inputs, self.coordinates.exit_inputs)
+        self.albedo_net = MLP(site_inputs, config.albedo_width, config.albedo_depth, 1)
+
+    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor) -> list[Tensor]:
+        """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo.
+
+        Args:
+            x_o: points, [N, 3], normalised space.
+            w_o: unit directions away from the asset, [N, 3].
+            n: unit normals at x_o, [N, 3].
+        """
+        f = self.config.features
+        positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
+        directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
+        plain = self.coordinates.site(n, w_o)
+        return [torch.cat([positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f], plain], -1) for j in range(5)]
+
+    def albedo(self, sites: list[Tensor]) -> Tensor:
+        """alpha, [N, 3], non-negative."""
+        return functional.softplus(self.albedo_net(sites[4])[..., 0] + ALBEDO_OFFSET)
+
+    def square(self, x_o: Tensor, n: Tensor, u: Tensor, w: Tensor) -> tuple[Tensor, Exit]:
+        """Incident rays as points of the unit cube: (s [N, 4], the exit that networks 3 and 4 read)."""
+        s1, s2 = self.coordinates.exit_to_square(u, x_o, n)
+        exit_ = self.coordinates.exit(s1, s2, x_o, n)
+        s3, s4 = self.coordinates.direction_to_square(w, exit_, n)
+        return torch.stack([s1, s2, s3, s4], -1), exit_
+
+    def _draw(self, j: int, inputs: Tensor, z: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
+        """s_j of the chosen channel and the density of all channels there: s [N], log p [N, 3]."""
+        knots = self.flow.knots_of(j, self.flow.steps[j](inputs))
+        pick = channel[:, None, None].expand(-1, 1, knots.s.shape[-1])
+        chosen = spline.Knots(*(table.gather(1, pick)[:, 0] for table in knots))
+        s, _ = spline.sample(z, chosen)
+        return s, spline.cdf(s[:, None].expand(-1, 3), knots)[1]
+
+    def _density(self, j: int, inputs: Tensor, s: Tensor) -> Tensor:
+        """log p(s_j) of all channels, [N, 3]."""
+        return spline.cdf(s[:, None].expand(-1, 3), self.flow.knots_of(j, self.flow.steps[j](inputs)))[1]
+
+    def sample_exit(
+        self, sites: list[Tensor], x_o: Tensor, n: Tensor, channel: Tensor, z: Tensor
+    ) -> tuple[Exit, Tensor]:
+        """Draw u_i from the distribution of one channel.
+
+        Args:
+            channel: which channel to draw from, [N], 0 to 2.
+            z: uniform numbers, [N, 2].
+
+        Returns:
+            the exit, and log p(s1, s2) of all channels, [N, 3].
+        """
+        s1, log_p1 = self._draw(0, self.flow.inputs_1(sites[0]), z[:, 0], channel)
+        s2, log_p2 = self._draw(1, self.flow.inputs_2(sites[1], s1), z[:, 1], channel)
+        return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
+
+    def sample_direction(
+        self, sites: list[Tensor], exit_: Exit, n: Tensor, channel: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draw w_i at a given exit from the distribution of one channel, z [N, 2].
+
+        Returns:
+            w_i [N, 3] and log p(w_i | u_i) of all channels in solid angle, [N, 3].
+        """
+        features = self.flow.exit_features(exit_)
+        s3, log_p3 = self._draw(2, self.flow.inputs_3(sites[2], exit_, features), z[:, 0], channel)
+        s4, log_p4 = self._draw(3, self.flow.inputs_4(sites[3], exit_, features, s3), z[:, 1], channel)
+        jacobian = self.coordinates.log_direction_density(s3)[:, None]
+        return self.coordinates.direction(s3, s4, exit_, n), log_p3 + log_p4 + jacobian
+
+    def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
+        """log p(w_i | u_i) of all channels in solid angle, [N, 3]."""
+        features = self.flow.exit_features(exit_)
+        s3, s4 = self.coordinates.direction_to_square(w, exit_, n)
+        log_p3 = self._density(2, self.flow.inputs_3(sites[2], exit_, features), s3)
+        log_p4 = self._density(3, self.flow.inputs_4(sites[3], exit_, features, s3), s4)
+        return log_p3 + log_p4 + self.coordinates.log_direction_density(s3)[:, None]
+
+    def log_density(self, x_o: Tensor, w_o: Tensor, n: Tensor, u: Tensor, w: Tensor) -> Tensor:
+        """log p(u_i, w_i | x_o, w_o) of all channels, area of the (normalised) proxy times solid angle: [N, 3]."""
+        sites = self.sites(x_o, w_o, n)
+        s, exit_ = self.square(x_o, n, u, w)
+        log_p1 = self._density(0, self.flow.inputs_1(sites[0]), s[:, 0])
+        log_p2 = self._density(1, self.flow.inputs_2(sites[1], s[:, 0]), s[:, 1])
+        area = self.coordinates.log_exit_density(exit_, x_o)[:, None]
+        return log_p1 + log_p2 + area + self.direction_density(sites, exit_, n, w)
