@@ -1,0 +1,1 @@
+"""From a scene to an asset: path sampling, losses, training."""

@@ -1,0 +1,269 @@
+"""The random walk behind PathSampler: one symbolic Dr.Jit loop, one path per lane at a time.
+
+A lane fetches the index of the next path from a shared counter, walks it to its end, writes it at that index and fetches
+again.  Every path that is started is finished, and path `i` draws from the random stream `(seed, i)`, so that neither the
+number of lanes nor the order of execution has any influence on the result.
+
+Estimator (Algorithm 1 of the 8DNA paper, arXiv 2604.25129, with balance over colour channels).  Free flights follow the
+extinction of one channel c, drawn uniformly per path.  With p_k the density that channel k would have given the path, the
+throughput is beta = f / mean_k p_k, which stays bounded.  The loop carries beta and balance_k = p_k / mean_j p_j; an event
+with contribution f_k and density q_k turns them into
+
+    beta_k <- beta_k f_k / s,    balance_k <- balance_k q_k / s,    s = mean_k(balance_k q_k).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import drjit as dr
+import mitsuba as mi
+
+EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
+MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a scene needs of the walk; known before tracing, so that the kernel holds nothing else.
+
+    media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: some medium's extinction
+    differs between channels.
+    """
+
+    media: bool
+    null_collisions: bool
+    coloured: bool
+
+    @staticmethod
+    def of(scene: mi.Scene) -> Traits:
+        """Look at every medium that borders a shape of the scene."""
+        media = [m for s in scene.shapes() for m in (s.interior_medium(), s.exterior_medium()) if m is not None]
+        return Traits(
+            media=bool(media),
+            null_collisions=any(not m.is_homogeneous() for m in media),
+            coloured=any(_is_coloured(m) for m in media),
+        )
+
+
+def _is_coloured(medium: mi.Medium) -> bool:
+    """Whether the extinction may differ between channels (True where that cannot be told)."""
+    if dr.size_v(mi.UnpolarizedSpectrum) == 1:
+        return False
+    if medium.is_homogeneous():
+        sigma_t = medium.get_scattering_coefficients(dr.zeros(mi.MediumInteraction3f), True)[2]
+        return bool(dr.any(dr.min(sigma_t) != dr.max(sigma_t)))
+    data = [v for k, v in mi.traverse(medium) if k.startswith("sigma_t") and k.endswith(("data", "value"))]
+    return not all(dr.size_v(type(v)) <= 1 and (not dr.is_tensor_v(v) or v.shape[-1] == 1) for v in data)
+
+
+@dataclass
+class Records:
+    """Output arrays of a walk over `count` paths; vectors are interleaved (index 3 i + axis)."""
+
+    x_o: mi.Float
+    w_o: mi.Float
+    n: mi.Float
+    x_i: mi.Float
+    w_i: mi.Float
+    beta: mi.Float
+    events: mi.Int32  # surface and medium scattering events
+    status: mi.Int32  # EXITED, ABSORBED, TRUNCATED or INVALID
+    steps: mi.Int32  # collisions and crossings, null ones included
+    counter: mi.UInt32  # paths started
+    misses: mi.UInt32  # rays that missed the asset
+    given_up: mi.UInt32  # paths without a hit after MAX_MISSES rays
+    lane_steps: mi.UInt32 | None = None  # [lanes] loop iterations of each lane
+
+    @staticmethod
+    def empty(count: int) -> Records:
+        """Zeroed arrays for `count` paths."""
+        vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(6)]
+        numbers = [dr.zeros(mi.Int32, count) for _ in range(3)]
+        counters = [dr.zeros(mi.UInt32, 1) for _ in range(3)]
+        dr.make_opaque(vectors, numbers, counters)
+        return Records(*vectors, *numbers, *counters)
+
+
+@dr.syntax
+def walk(
+    scene: mi.Scene,
+    center: mi.Point3f,
+    radius: mi.Float,
+    traits: Traits,
+    count: mi.UInt32,
+    seed: mi.UInt32,
+    lanes: int,
+    rr_depth: mi.UInt32,
+    max_events: mi.UInt32,
+    out: Records,
+) -> mi.UInt32:
+    """Trace `count` paths into `out`; return each lane's number of loop iterations."""
+    media, null_collisions, coloured = traits.media, traits.null_collisions, traits.coloured
+    active = dr.full(mi.Bool, True, lanes)
+    idle = mi.Bool(True)  # the lane needs a path
+    fresh = mi.Bool(True)  # the path has not hit the asset yet
+    index = mi.UInt32(0)
+    rng = mi.PCG32(lanes)
+    o = dr.zeros(mi.Point3f, lanes)
+    d = dr.zeros(mi.Vector3f, lanes)
+    medium = dr.zeros(mi.MediumPtr, lanes)
+    beta = mi.UnpolarizedSpectrum(1)  # path throughput
+    balance = mi.UnpolarizedSpectrum(1)  # density of each channel over the mean density
+    eta2 = mi.Float(1)  # squared relative index of refraction so far
+    channel = mi.UInt32(0)
+    events = mi.UInt32(0)
+    steps = mi.UInt32(0)
+    misses = mi.UInt32(0)
+    iterations = mi.UInt32(0)
+
+    while active:
+        # ------------------------------ the next path, or another ray for it ------------------------------
+        if active & idle:
+            index = dr.scatter_inc(out.counter, mi.UInt32(0), active & idle)
+            active &= index < count
+            v0, v1 = mi.sample_tea_32(seed, index)
+            rng.seed(mi.UInt64(v0), mi.UInt64(v1))
+            idle = mi.Bool(False)
+            misses = mi.UInt32(0)
+
+        if active & fresh:
+            o, d = _entering_ray(rng, center, radius)
+            medium = dr.zeros(mi.MediumPtr)
+            beta = mi.UnpolarizedSpectrum(1)
+            balance = mi.UnpolarizedSpectrum(1)
+            eta2 = mi.Float(1)
+            events = mi.UInt32(0)
+            steps = mi.UInt32(0)
+            if dr.hint(coloured, mode="scalar"):
+                channels = dr.size_v(mi.UnpolarizedSpectrum)
+                channel = dr.minimum(mi.UInt32(rng.next_float32() * channels), channels - 1)
+
+        iterations += 1
+        ray = mi.Ray3f(o, d)
+
+        # ------------------------- free flight first, then a ray no longer than that -----------------------
+        in_medium = mi.Bool(False)
+        mei = None
+        if dr.hint(media, mode="scalar"):
+            in_medium = active & (medium != None)  # noqa: E711
+            mei = medium.sample_interaction(ray, rng.next_float32(), channel, in_medium)
+            in_medium &= mei.is_valid()
+            ray.maxt = dr.select(in_medium, mei.t, ray.maxt)
+
+        pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
+        surface = active & pi.is_valid()
+        collision = in_medium & ~surface
+        sample1 = rng.next_float32()
+        sample2 = mi.Point2f(rng.next_float32(), rng.next_float32())
+
+        # -------------------------------------- collision with the medium ----------------------------------
+        scatter = mi.Bool(collision)
+        if dr.hint(media, mode="scalar"):
+            if dr.hint(null_collisions, mode="scalar"):
+                scatter &= rng.next_float32() * _pick(mei.combined_extinction, channel) < _pick(mei.sigma_t, channel)
+            beta, balance = _fly(
+                coloured, mei, pi, beta, balance, active & (medium != None), collision, scatter  # noqa: E711
+            )
+            phase_context = mi.PhaseFunctionContext(None)
+            w, phase_weight, _ = mei.medium.phase_function().sample(phase_context, mei, sample1, sample2, scatter)
+            beta[scatter] *= phase_weight
+            o = dr.select(collision, mei.p, o)
+            d = dr.select(scatter, w, d)
+
+        # ----------------------------------------- surface scattering --------------------------------------
+        escaped = active & ~surface & ~collision
+        si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
+        if surface & fresh:
+            normal = dr.select(dr.dot(si.n, d) > 0, -si.sh_frame.n, si.sh_frame.n)
+            dr.scatter(out.x_o, si.p, index)
+            dr.scatter(out.w_o, -d, index)
+            dr.scatter(out.n, normal, index)
+        bs, bsdf_weight = si.bsdf().sample(mi.BSDFContext(), si, sample1, sample2, surface)
+        w = si.to_world(bs.wo)
+        beta[surface] *= bsdf_weight
+        eta2[surface] *= dr.square(bs.eta)
+        real = surface & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+        if dr.hint(media, mode="scalar"):
+            crossing = surface & si.is_medium_transition()
+            medium[crossing] = si.target_medium(w)
+        spawned = si.spawn_ray(w)
+        o = dr.select(surface, spawned.o, o)
+        d = dr.select(surface, w, d)
+
+        # --------------------------------- what has become of the path -------------------------------------
+        missed = escaped & fresh
+        exited = escaped & ~fresh
+        fresh &= ~surface
+        misses[missed] += 1
+        steps[surface | collision] += 1
+        events[scatter | real] += 1
+        survival = dr.max(beta) * eta2
+        finite = dr.isfinite(survival) & dr.isfinite(dr.sum(beta)) & _usable(o, d)
+        invalid = active & (~finite | (collision & (dr.norm(o - center) > 1.01 * radius)))
+        playing = (scatter | surface) & ~invalid
+        roulette = playing & (events >= rr_depth)
+        absorbed = playing & (survival <= 0) | (roulette & (rng.next_float32() >= survival))
+        beta = dr.select(roulette & (survival > 0), beta * dr.rcp(dr.minimum(survival, 1)), beta)
+        truncated = active & ~(exited | absorbed | invalid) & ~fresh & (steps >= max_events)
+        lost = missed & (misses >= MAX_MISSES)
+
+        # ------------------------------------------- write, and go on --------------------------------------
+        idle |= exited | absorbed | truncated | invalid | lost
+        if active & idle:
+            status = dr.select(absorbed, ABSORBED, dr.select(truncated, TRUNCATED, EXITED))
+            status = dr.select(invalid, INVALID, status)
+            good = exited & ~invalid
+            dr.scatter(out.x_i, dr.select(_usable(o, d), o, 0), index)
+            dr.scatter(out.w_i, dr.select(_usable(o, d), d, 0), index)
+            dr.scatter(out.beta, dr.select(good, mi.Color3f(beta), 0), index)
+            dr.scatter(out.events, mi.Int32(events), index)
+            dr.scatter(out.status, mi.Int32(status), index)
+            dr.scatter(out.steps, mi.Int32(steps), index)
+            dr.scatter_add(out.misses, misses, mi.UInt32(0))
+            dr.scatter_add(out.given_up, mi.UInt32(1), mi.UInt32(0), lost)
+        fresh |= idle
+
+    return iterations
+
+
+def _entering_ray(rng: mi.PCG32, center: mi.Point3f, radius: mi.Float) -> tuple[mi.Point3f, mi.Vector3f]:
+    """Uniform point on the bounding sphere (0.1 % larger), cosine-weighted direction into it.
+
+    This is the uniform density over the lines that meet the sphere; the margin changes nothing but the rate of misses.
+    """
+    outward = mi.warp.square_to_uniform_sphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
+    local = mi.warp.square_to_cosine_hemisphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
+    return mi.Point3f(center + 1.001 * radius * outward), mi.Frame3f(-outward).to_world(local)
+
+
+def _pick(value: mi.UnpolarizedSpectrum, channel: mi.UInt32) -> mi.Float:
+    """Component `channel` of a spectrum."""
+    picked = value[0]
+    for k in range(1, dr.size_v(value)):
+        picked = dr.select(channel == k, value[k], picked)
+    return picked
+
+
+def _usable(o: mi.Point3f, d: mi.Vector3f) -> mi.Bool:
+    """Whether a ray may be handed to the ray tracer: finite, with a direction of length one."""
+    return dr.isfinite(dr.sum(o)) & (dr.abs(dr.squared_norm(d) - 1) < 1e-2)
+
+
+def _fly(coloured, mei, pi, beta, balance, flying, collision, scatter):  # noqa: ANN001, ANN202
+    """Update (beta, balance) for a flight through a medium that ends at a collision or at a surface.
+
+    Transmittances are taken relative to the channel that sees most: common factors cancel, and nothing underflows.
+    Without coloured extinction all densities agree, and what is left of the formula is the single-scattering albedo.
+    """
+    if not coloured:
+        albedo = dr.select(mei.sigma_t > 0, mei.sigma_s / mei.sigma_t, 0)
+        return dr.select(scatter, beta * albedo, beta), balance
+    distance = dr.maximum(dr.minimum(mei.t, pi.t) - mei.mint, 0)
+    flying = flying & (collision | pi.is_valid()) & dr.isfinite(distance)
+    seen = dr.exp(-(mei.combined_extinction - dr.min(mei.combined_extinction)) * distance)
+    density = dr.select(collision, seen * dr.select(scatter, mei.sigma_t, mei.sigma_n), seen)
+    value = dr.select(collision, seen * dr.select(scatter, mei.sigma_s, mei.sigma_n), seen)
+    mean = dr.mean(balance * density)
+    scale = dr.select(mean > 0, dr.rcp(mean), 0)
+    return dr.select(flying, beta * value * scale, beta), dr.select(flying, balance * density * scale, balance)
