@@ -10,6 +10,10 @@ throughput is beta = f / mean_k p_k, which stays bounded.  The loop carries beta
 with contribution f_k and density q_k turns them into
 
     beta_k <- beta_k f_k / s,    balance_k <- balance_k q_k / s,    s = mean_k(balance_k q_k).
+
+Russian roulette survives with min(1, max_k(beta_k / sqrt(balance_k)) eta^2).  The square root stands for the second moment
+of what is still to come: with probability balance_k / K the path is one of channel k, and then worth K beta_k / balance_k.
+There is no upper bound below 1: it would make the weights of long paths grow without limit.
 """
 
 from __future__ import annotations
@@ -199,6 +203,8 @@ def walk(
         steps[surface | collision] += 1
         events[scatter | real] += 1
         survival = dr.max(beta) * eta2
+        if dr.hint(coloured, mode="scalar"):
+            survival = dr.max(beta * dr.rsqrt(dr.maximum(balance, 1e-12))) * eta2
         finite = dr.isfinite(survival) & dr.isfinite(dr.sum(beta)) & _usable(o, d)
         invalid = active & (~finite | (collision & (dr.norm(o - center) > 1.01 * radius)))
         playing = (scatter | surface) & ~invalid
