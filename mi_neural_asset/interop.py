@@ -1,0 +1,42 @@
+"""The only conversions between torch and Dr.Jit.
+
+On the CPU both ways are zero copy for flat arrays; vectors are interleaved on the way to torch ([N, 3], the layout that
+networks read).  The torch device and the Mitsuba variant are independent: `to_torch(..., device)` moves the data.
+"""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+import torch
+from torch import Tensor
+
+
+def to_torch(value, device: torch.device | str = "cpu") -> Tensor:  # noqa: ANN001
+    """Dr.Jit array to tensor: Float [N]; Vector3f, Point3f, Color3f [N, 3]; UInt32 as int64 [N]; Bool [N]."""
+    if dr.depth_v(value) == 1:
+        tensor = value.torch()
+        return (tensor.long() if tensor.dtype == torch.uint32 else tensor).to(device)
+    width = dr.width(value)
+    columns = []
+    for axis in range(len(value)):
+        column = value[axis]
+        if dr.width(column) != width:
+            column = column + dr.zeros(type(column), width)
+        columns.append(column.torch())
+    return torch.stack(columns, -1).to(device)
+
+
+def to_float(tensor: Tensor) -> mi.Float:
+    """Tensor [N] to Float."""
+    return mi.Float(tensor.detach().to("cpu" if mi.variant().startswith("llvm") else "cuda").float().contiguous())
+
+
+def to_vector(tensor: Tensor, kind: type | None = None):  # noqa: ANN201
+    """Tensor [N, 3] to a three-component array of type `kind` (default: Vector3f)."""
+    return (kind or mi.Vector3f)(*(to_float(tensor[:, axis]) for axis in range(3)))
+
+
+def to_mask(tensor: Tensor) -> mi.Bool:
+    """Boolean tensor [N] to Bool."""
+    return to_float(tensor) > 0.5

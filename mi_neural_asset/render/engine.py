@@ -1,0 +1,128 @@
+"""Who evaluates the networks: torch, in chunks that stay in the cache and bound the memory.
+
+The renderer speaks to an engine in Dr.Jit arrays of compacted lanes and gets Dr.Jit arrays back; tensors stay inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mitsuba as mi
+import torch
+from torch import Tensor
+
+from ..interop import to_float, to_torch, to_vector
+from ..model.coordinates import Exit
+
+CHUNK = 16384  # lanes evaluated at once
+
+
+@dataclass
+class Event:
+    """Tensors of one batch of neural scattering events, [N, ...]; the renderer treats it as opaque."""
+
+    x_o: Tensor
+    n: Tensor
+    sites: list[Tensor]
+    albedo: Tensor  # [N, 3]
+    channel: Tensor  # [N] the channel that is drawn from
+    exit: Exit
+    factor: Tensor  # [N, 3] alpha_c p_c(u) / q(u): what the draw of u_i has cost
+    mixture: Tensor  # [N, 3] weights r_k of the channels in the density of w_i at this u_i
+
+
+def _rows(value, rows):  # noqa: ANN001, ANN202
+    """Rows of a tensor, of an Exit, or of a list of tensors."""
+    if isinstance(value, Exit):
+        return Exit(value.u[rows], value.axis[rows], value.d[rows], value.extra[rows])
+    if isinstance(value, list):
+        return [tensor[rows] for tensor in value]
+    return value[rows]
+
+
+class Engine:
+    """Evaluates one transport model.
+
+    Args:
+        model: a `Transport` (or any module with its sampling methods).
+        device: torch device.
+    """
+
+    def __init__(self, model: torch.nn.Module, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+
+    @torch.no_grad()
+    def begin(
+        self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
+    ) -> Event:
+        """Albedo and u_i for lanes that hit the asset.
+
+        With `hero`, a channel is chosen uniformly and weights refer to its density alone (the paper's rule); otherwise it
+        is chosen in proportion to the albedo and weights refer to the mean over channels (balance heuristic).
+        """
+        inputs = [to_torch(v, self.device) for v in (x_o, w_o, n, u_channel, u_exit)]
+        parts = [self._begin(*(v[k : k + CHUNK] for v in inputs), hero) for k in range(0, inputs[0].shape[0], CHUNK)]
+        if len(parts) == 1:
+            return parts[0]
+
+        def join(get):  # noqa: ANN001, ANN202
+            return torch.cat([get(part) for part in parts])
+
+        return Event(
+            inputs[0], inputs[2], [join(lambda p, j=j: p.sites[j]) for j in range(len(parts[0].sites))],
+            join(lambda p: p.albedo), join(lambda p: p.channel),
+            Exit(*(join(lambda p, a=a: getattr(p.exit, a)) for a in ("u", "axis", "d", "extra"))),
+            join(lambda p: p.factor), join(lambda p: p.mixture),
+        )  # fmt: skip
+
+    def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
+        sites = self.model.sites(x_o, w_o, n)
+        albedo = self.model.albedo(sites)
+        choice = torch.full_like(albedo, 1 / 3) if hero else (albedo + 1e-8) / (albedo + 1e-8).sum(-1, keepdim=True)
+        edges = choice.cumsum(-1)
+        channel = (z_channel[:, None] >= edges[:, :2]).sum(-1)
+        exit_, log_p = self.model.sample_exit(sites, x_o, n, channel, z)
+        p = (log_p - log_p.amax(-1, keepdim=True)).exp()  # all but a common factor, which cancels
+        mixture = torch.nn.functional.one_hot(channel, 3).to(p.dtype) if hero else choice
+        density = (mixture * p).sum(-1, keepdim=True)
+        return Event(x_o, n, sites, albedo, channel, exit_, albedo * p / density, mixture * p / density)
+
+    def exit_point(self, event: Event) -> mi.Point3f:
+        """u_i, normalised."""
+        return to_vector(event.exit.u, mi.Point3f)
+
+    def albedo(self, event: Event) -> mi.Color3f:
+        """alpha."""
+        return to_vector(event.albedo, mi.Color3f)
+
+    @torch.no_grad()
+    def evaluate(self, event: Event, lanes: mi.UInt32, w: mi.Vector3f) -> tuple[mi.Color3f, mi.Float]:
+        """For some lanes, directions w (asset frame): alpha p(u) p(w | u) / q(u) and the density q(w | u)."""
+        value, density = self._in_chunks(event, lanes, w, self._evaluate)
+        return to_vector(value, mi.Color3f), to_float(density)
+
+    @torch.no_grad()
+    def draw(self, event: Event, lanes: mi.UInt32, z: mi.Point2f) -> tuple[mi.Vector3f, mi.Color3f, mi.Float]:
+        """For some lanes: w_i (asset frame), weight alpha p / q and the density q(w_i | u_i), from uniform z."""
+        w, weight, density = self._in_chunks(event, lanes, z, self._draw)
+        return to_vector(w), to_vector(weight, mi.Color3f), to_float(density)
+
+    def _in_chunks(self, event: Event, lanes: mi.UInt32, values, function) -> tuple:  # noqa: ANN001
+        index, values = to_torch(lanes, self.device), to_torch(values, self.device)
+        parts = []
+        for k in range(0, index.shape[0], CHUNK):
+            rows = index[k : k + CHUNK]
+            batch = Event(*(_rows(getattr(event, name), rows) for name in Event.__dataclass_fields__))
+            parts.append(function(batch, values[k : k + CHUNK]))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _evaluate(self, batch: Event, w: Tensor) -> tuple[Tensor, Tensor]:
+        p = self.model.direction_density(batch.sites, batch.exit, batch.n, w).exp()
+        return batch.factor * p, (batch.mixture * p).sum(-1)
+
+    def _draw(self, batch: Event, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        w, log_p = self.model.sample_direction(batch.sites, batch.exit, batch.n, batch.channel, z)
+        p = log_p.exp()
+        density = (batch.mixture * p).sum(-1)
+        return w, batch.factor * p / density[:, None], density

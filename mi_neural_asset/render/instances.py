@@ -1,0 +1,134 @@
+"""Which hits belong to an asset: a table from Mitsuba's instance pointers to models and frames, built once per scene.
+
+A `neural_asset` shape becomes a shape group, one instance of it and a *handle*, a small object that keeps the loaded
+asset, shows up in `mi.traverse` and dies with the scene.  Inside a kernel `si.instance` is a registry index; the table says
+which model and which frame that is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from .engine import Engine
+from .projection import Projection
+
+
+@dataclass
+class Frames:
+    """Per-lane similarity between normalised space and the world: p = origin + scale * R x_hat."""
+
+    rotation: mi.Matrix3f
+    origin: mi.Point3f
+    scale: mi.Float
+
+    def point_to_world(self, x: mi.Point3f) -> mi.Point3f:
+        return mi.Point3f(self.rotation @ mi.Vector3f(x)) * self.scale + self.origin
+
+    def point_to_asset(self, p: mi.Point3f) -> mi.Point3f:
+        return mi.Point3f(self.rotation.T @ mi.Vector3f(p - self.origin)) / self.scale
+
+    def to_world(self, w: mi.Vector3f) -> mi.Vector3f:
+        return mi.Vector3f(self.rotation @ w)
+
+    def to_asset(self, w: mi.Vector3f) -> mi.Vector3f:
+        return mi.Vector3f(self.rotation.T @ w)
+
+
+@dataclass
+class Model:
+    """One set of weights, shared by all of its instances."""
+
+    engine: Engine
+    projection: Projection
+    separate_direct: bool
+
+
+_models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
+
+
+def prepared(asset, device: str) -> Model:  # noqa: ANN001
+    """The asset made ready for rendering with the current variant: built once, shared by instances and scenes."""
+    cache = _models.setdefault(asset, {})
+    key = (mi.variant(), str(device))
+    if key not in cache:
+        module = asset.model()
+        cache[key] = Model(Engine(module, device), Projection(asset, module), module.config.separate_direct)
+    return cache[key]
+
+
+def find_handles(scene: mi.Scene) -> list:
+    """The handles of all neural assets of a scene, in the order of traversal."""
+    found = {}
+
+    class Visitor(mi.TraversalCallback):
+        def put(self, name, value, flags, *_) -> None:  # noqa: ANN001
+            if getattr(value, "is_neural_asset_handle", False):
+                found[id(value)] = value
+            elif isinstance(value, mi.Object) and id(value) not in seen:
+                seen[id(value)] = value
+                value.traverse(Visitor())
+
+    seen: dict[int, mi.Object] = {}
+    scene.traverse(Visitor())
+    return list(found.values())
+
+
+class SceneAssets:
+    """The assets of one scene.
+
+    Args:
+        scene: a loaded scene of a JIT variant.
+        device: torch device that evaluates the networks.
+    """
+
+    def __init__(self, scene: mi.Scene, device: str = "cpu") -> None:
+        self.handles = find_handles(scene)
+        self.models: list[Model] = []
+        model_of: dict[int, int] = {}
+        rows = []
+        for handle in self.handles:
+            asset = handle.asset
+            if id(asset) not in model_of:
+                model_of[id(asset)] = len(self.models)
+                self.models.append(prepared(asset, device))
+            registry = int(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(handle.instance))[0])
+            rows.append((registry, model_of[id(asset)], *self._frame(handle)))
+        if not rows:
+            return
+        size = max(row[0] for row in rows) + 1
+        instance = np.zeros(size, np.uint32)
+        model = np.zeros(size, np.uint32)  # 0: not an asset
+        for index, row in enumerate(rows):
+            instance[row[0]], model[row[0]] = index, row[1] + 1
+        self._size = size
+        self._instance, self._model = mi.UInt32(instance), mi.UInt32(model)
+        self._rotation = mi.Float(np.stack([row[2] for row in rows]).astype(np.float32).ravel())
+        self._origin = mi.Float(np.stack([row[3] for row in rows]).astype(np.float32).ravel())
+        self._scale = mi.Float(np.array([row[4] for row in rows], np.float32))
+
+    def __len__(self) -> int:
+        return len(self.handles)
+
+    @staticmethod
+    def _frame(handle) -> tuple[np.ndarray, np.ndarray, float]:  # noqa: ANN001
+        matrix = np.array(handle.to_world.matrix, dtype=np.float64)
+        factor = np.cbrt(np.linalg.det(matrix[:3, :3]))
+        center = np.asarray(handle.asset.center, dtype=np.float64)
+        return matrix[:3, :3] / factor, matrix[:3, :3] @ center + matrix[:3, 3], float(factor * handle.asset.scale)
+
+    def lookup(self, si: mi.SurfaceInteraction3f) -> tuple[mi.UInt32, mi.UInt32]:
+        """(model index + 1, or 0 where no asset was hit; instance index) of hits."""
+        registry = dr.reinterpret_array(mi.UInt32, si.instance)
+        inside = si.is_valid() & (registry < self._size)
+        return dr.gather(mi.UInt32, self._model, registry, inside), dr.gather(mi.UInt32, self._instance, registry, inside)
+
+    def frames(self, instance: mi.UInt32) -> Frames:
+        """Frames of instances, one a lane."""
+        r = [dr.gather(mi.Float, self._rotation, instance * 9 + k) for k in range(9)]
+        o = [dr.gather(mi.Float, self._origin, instance * 3 + k) for k in range(3)]
+        return Frames(mi.Matrix3f(*r), mi.Point3f(*o), dr.gather(mi.Float, self._scale, instance))

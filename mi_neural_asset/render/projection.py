@@ -1,0 +1,66 @@
+"""The asset's boundary alone, for two questions: where a ray through u_i meets it, and whether it shadows itself.
+
+The scene around the asset must not answer these: a floor may cut through the proxy.
+"""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+
+SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
+
+
+class Projection:
+    """Ray queries against the boundary of one asset.
+
+    Args:
+        asset: a NeuralAsset (its boundary, `center` and `scale`).
+        model: its transport model (for the proxy).
+    """
+
+    def __init__(self, asset, model) -> None:  # noqa: ANN001
+        self._scene = mi.load_dict(asset.boundary_scene(), parallel=False)
+        self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
+        self._scale = float(asset.scale)
+        proxy = model.proxy
+        self._radius = proxy.radius if proxy.kind == "sphere" else None
+        self._extent = mi.ScalarVector3f([float(e) * (1 + proxy.margin) for e in proxy.extent])
+
+    def chord(self, u: mi.Point3f, w: mi.Vector3f) -> mi.Float:
+        """Length of the way that leads backwards from u, against w, to where it entered the proxy (normalised units).
+
+        Zero where w does not leave the proxy at u.
+        """
+        if self._radius is not None:
+            return dr.maximum(2 * dr.dot(mi.Vector3f(u), w), 0)
+        length = mi.Float(dr.inf)
+        for axis in range(3):
+            step = dr.select(w[axis] > 0, u[axis] + self._extent[axis], u[axis] - self._extent[axis]) / w[axis]
+            length = dr.select(dr.abs(w[axis]) > 1e-9, dr.minimum(length, step), length)
+        return dr.maximum(length, 0)
+
+    def _ray(self, x: mi.Point3f, w: mi.Vector3f, length: mi.Float) -> mi.Ray3f:
+        ray = mi.Ray3f(self._center + self._scale * mi.Vector3f(x), w)
+        ray.maxt = self._scale * length
+        return ray
+
+    def gap(self, u: mi.Point3f, w: mi.Vector3f, x_o: mi.Point3f, active: mi.Bool) -> tuple[mi.Float, mi.Bool]:
+        """Distance from u_i back to x_i, in normalised units, and whether the boundary was met.
+
+        Where the line misses the asset (the learned distribution is smooth), the path starts at the point of the chord
+        that is closest to x_o, so that the sample keeps its energy.
+        """
+        chord = self.chord(u, w)
+        pi = self._scene.ray_intersect_preliminary(self._ray(u, -w, chord), active=active & (chord > 0))
+        hit = active & pi.is_valid()
+        closest = dr.clip(dr.dot(mi.Vector3f(u - x_o), w), 0, chord)
+        return dr.select(hit, pi.t / self._scale, closest), hit
+
+    def shadows_itself(self, x: mi.Point3f, w: mi.Vector3f, n: mi.Vector3f, active: mi.Bool) -> mi.Bool:
+        """Whether a ray that leaves the boundary at x (normalised) towards w meets the asset again (1 - V of Eq. 21).
+
+        n: geometric normal at x; the start is moved along it to the side of w.
+        """
+        side = dr.select(dr.dot(n, w) >= 0, SELF_OFFSET, -SELF_OFFSET)
+        return self._scene.ray_test(self._ray(x + side * n, w, mi.Float(1e4)), active)

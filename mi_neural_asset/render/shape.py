@@ -1,0 +1,62 @@
+"""A loaded asset as a Mitsuba shape: group of boundary shapes, one instance of it, and the handle.
+
+Mitsuba collects shape groups from the direct children of a scene alone; the plugin `merge`, returned unexpanded, brings
+several objects in as one shape.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import mitsuba as mi
+import numpy as np
+
+_lock = threading.RLock()  # a nested parallel load may run a second factory on the same thread
+
+
+def similarity(transform) -> mi.ScalarTransform4f:  # noqa: ANN001
+    """`transform` as a Mitsuba transform, if it is a rotation, translation and uniform positive scale.
+
+    Raises:
+        ValueError: it mirrors, shears or scales the axes differently.
+    """
+    matrix = np.array(transform.matrix, dtype=np.float64)
+    linear = matrix[:3, :3]
+    determinant = float(np.linalg.det(linear))
+    if not np.isfinite(matrix).all() or abs(determinant) < 1e-30:
+        raise ValueError("neural_asset: to_world is singular or not finite; give a rotation, translation and uniform scale")
+    if determinant < 0:
+        raise ValueError("neural_asset: to_world mirrors the asset; a baked asset cannot be mirrored: bake the mirrored scene")
+    factor = np.cbrt(determinant)
+    if not np.allclose(linear @ linear.T, factor**2 * np.eye(3), atol=1e-4 * factor**2):
+        raise ValueError(
+            "neural_asset: to_world scales the axes differently or shears; a baked asset takes rotation, translation and "
+            "uniform scale: bake the deformed scene instead"
+        )
+    return mi.ScalarTransform4f(matrix.astype(float).tolist())
+
+
+def build_shape(asset, weights: str, to_world: mi.ScalarTransform4f, bsdf, handle, name: str) -> mi.Object:  # noqa: ANN001
+    """The `merge` of shape group, instance and handle.
+
+    Args:
+        asset: a NeuralAsset.
+        weights: what the scene calls it.
+        to_world: checked by `similarity`.
+        bsdf: a BSDF that replaces those of the boundary, or None.
+        handle: the object that will keep the asset.
+        name: the shape's id in the scene, may be empty.
+    """
+    with _lock:
+        shapes = dict(asset.boundary_shapes())
+        if bsdf is not None:
+            shapes = {key: {**shape, "bsdf": bsdf} for key, shape in shapes.items()}
+        group = mi.load_dict({"type": "shapegroup", **shapes}, parallel=False)
+        instance = mi.load_dict({"type": "instance", "to_world": to_world, "group": group}, parallel=False)
+        handle.asset, handle.instance, handle.to_world, handle.weights = asset, instance, to_world, weights
+        prefix = name or "neural_asset"
+        for part, suffix in ((group, "boundary"), (instance, "instance"), (handle, "asset")):
+            part.set_id(f"{prefix}_{suffix}")
+        merge = mi.Properties("merge")
+        merge["group"], merge["instance"], merge["handle"] = group, instance, handle
+        return mi.PluginManager.instance().create_object(merge)

@@ -1,0 +1,57 @@
+"""Integrator `nap_path`: path tracing with neural assets.
+
+| property | type | default | meaning |
+|---|---|---|---|
+| max_depth | integer | -1 | longest path (-1: no limit); 1 shows lights alone, 2 adds one scattering event; an asset counts as one |
+| rr_depth | integer | 5 | depth at which Russian roulette starts |
+| hide_emitters | boolean | false | hide directly visible emitters |
+| mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
+| channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
+| aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"` |
+| memory | integer | 1024 | bound on the wavefront in MiB; passes are made smaller to fit |
+| device | string | cpu | torch device that evaluates the networks |
+
+None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
+around the assets are ignored, as by `path`.
+"""
+
+from __future__ import annotations
+
+import mitsuba as mi
+
+
+def register(variant: str) -> None:
+    """Register the integrator for the active variant."""
+    import importlib
+
+    common = importlib.import_module("mitsuba.python.ad.integrators.common")
+    from mi_neural_asset.render.passes import Passes
+    from mi_neural_asset.render.path import PathOptions, render_into
+
+    class NapPath(common.ADIntegrator):
+        """Path tracer for scenes with neural assets; see the table of this module."""
+
+        def __init__(self, props: mi.Properties) -> None:
+            max_depth = props.get("max_depth", -1)
+            super().__init__(props)
+            self.max_depth = max_depth
+            self.options = PathOptions.from_properties(props, max_depth, self.rr_depth)
+            self.aovs, self.memory = props.get("aovs", ""), props.get("memory", 1024)
+            self.device = props.get("device", "cpu")
+            self.progress = None  # called with (samples done, samples in all) after each pass
+            self.statistics = None  # of the last render
+
+        def render(self, scene, sensor=0, seed=0, spp=0, develop=True, evaluate=True):  # noqa: ANN001, ANN201
+            if isinstance(sensor, int):
+                sensor = scene.sensors()[sensor]
+            passes = Passes(sensor, spp, self.memory, self.aovs, self.progress)
+            self.statistics = render_into(passes, scene, self.options, self.device, seed)
+            return sensor.film().develop() if develop else mi.TensorXf()
+
+        def aov_names(self) -> list[str]:
+            return []
+
+        def to_string(self) -> str:
+            return f"NapPath[{self.options}, aovs = {self.aovs!r}, memory = {self.memory} MiB, device = {self.device!r}]"
+
+    mi.register_integrator("nap_path", NapPath)
