@@ -46,7 +46,7 @@ class Library:
 
     Attributes:
         path: file name; `None` when there is none.
-        origin: `"environment"`, `"wheel"`, `"system"`, `"drjit"` (loaded by Dr.Jit already) or `"none"`.
+        origin: `"environment"`, `"wheel"`, `"system"`, or `"drjit"` (Dr.Jit was imported already).
         version: `(major, minor, patch)`; `(0, 0, 0)` for one older than 16, which cannot say; `None` if it cannot be loaded.
         problem: the loader's message where `version` is `None`.
     """
@@ -89,25 +89,36 @@ def version_of(path: str) -> tuple[int, int, int]:
     return tuple(part.value for part in parts)
 
 
-def find() -> Library:
-    """The library that Dr.Jit would use or that we would choose for it; see the module's first lines."""
-    if "drjit" in sys.modules:
-        return _examine(_loaded() or os.environ.get(VARIABLE) or _system(), "drjit")
+def choose() -> Library:
+    """The library that we would have Dr.Jit load: the user's choice, else that of the wheel, else the system's newest."""
     if os.environ.get(VARIABLE):
         return _examine(os.environ[VARIABLE], "environment")
     wheel = _wheel()
-    if wheel:
-        return _examine(wheel, "wheel")
+    return _examine(wheel, "wheel") if wheel else system()
+
+
+def system() -> Library:
+    """The newest library of the system, which is what Dr.Jit takes when nobody chooses."""
     return _examine(_system(), "system")
 
 
-def prepare() -> Library:
+def find() -> Library:
+    """The library that this process uses: what Dr.Jit has loaded, if it was imported, else what we choose for it."""
+    if "drjit" in sys.modules:
+        return _examine(_loaded() or os.environ.get(VARIABLE) or _system(), "drjit")
+    return choose()
+
+
+def prepare(library: Library | None = None) -> Library:
     """Check the library and, where the user has not chosen one, name it in `DRJIT_LIBLLVM_PATH` for Dr.Jit to load.
+
+    Args:
+        library: the one to prepare; `find()` where it is left out.
 
     Raises:
         ImportError: there is no libLLVM, or it is older than 17; the text names both cures.
     """
-    library = find()
+    library = library or find()
     if not library.usable:
         raise ImportError(complaint(library))
     if library.origin in ("wheel", "system"):
@@ -136,7 +147,7 @@ def complaint(library: Library) -> str:
 
 def _examine(path: str | None, origin: str) -> Library:
     if path is None:
-        return Library(None, "drjit" if origin == "drjit" else "none")
+        return Library(None, origin)
     try:
         return Library(path, origin, version_of(path))
     except OSError as error:

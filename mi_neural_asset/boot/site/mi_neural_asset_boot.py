@@ -7,6 +7,7 @@ import sys
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType
 
+_COMMANDS = ("mitsuba", "mitsuba.exe", "mitsuba-script.py", "mitsuba.cli")
 _WRAPPED = "mitsuba.cli"
 _SOURCE = """
 from mi_neural_asset_boot import run as _main
@@ -18,20 +19,17 @@ _stock: CodeType | None = None
 
 
 def start() -> None:
-    """Wrap the module if this process looks like the `mitsuba` command."""
-    if any("mitsuba" in word for word in sys.orig_argv[1:6]) and not any(isinstance(f, _Finder) for f in sys.meta_path):
+    """Wrap the module if this process is the `mitsuba` command."""
+    names = {word.replace("\\", "/").rpartition("/")[2] for word in sys.orig_argv[1:6]}
+    if not names.isdisjoint(_COMMANDS) and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 def run() -> None:
     """The `mitsuba` command: ours for scenes that name our plugins, else the stock one."""
-    try:
-        from mi_neural_asset.boot.command import main
-    except ImportError as error:
-        print(f"mi_neural_asset cannot be imported, its plugins are unknown: {error}", file=sys.stderr)
-        run_stock()
-    else:
-        sys.exit(main(sys.argv[1:], run_stock))
+    from mi_neural_asset.boot.command import main
+
+    sys.exit(main(sys.argv[1:], run_stock))
 
 
 def run_stock() -> None:
@@ -51,6 +49,10 @@ class _Loader(SourceFileLoader):
 
 class _Finder:
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name == "mitsuba":  # imports Dr.Jit, which then loads LLVM
+            from mi_neural_asset.boot.environment import choose_llvm
+
+            choose_llvm()
         if name != _WRAPPED:
             return None
         for finder in sys.meta_path:
