@@ -40,7 +40,7 @@ class Options:
 
     scenes: list[str]
     given: dict[str, list[str]] = field(default_factory=dict)
-    defines: dict[str, str] = field(default_factory=dict)
+    defines: dict[str, str] = field(default_factory=dict)  # of -D: later ones win
 
     def first(self, letter: str, default: str = "") -> str:
         """Value of the first occurrence, which is the one that the stock binary takes."""
@@ -121,7 +121,7 @@ def _run(options: Options) -> None:
         raise ValueError(f'Unsupported variant: "{variant}". Must be one of {", ".join(mi.variants())}!')
     _set_levels(options)
     mi.set_variant(variant)
-    mi.Log(mi.LogLevel.Info, f'Mitsuba version {mi.__version__}, with the plugins of mi_neural_asset')
+    mi.Log(mi.LogLevel.Info, f"Mitsuba version {mi.__version__}, with the plugins of mi_neural_asset")
     mi.Log(mi.LogLevel.Info, f'Rendering using the "{variant}" variant.')
     if jit:
         _set_compiler(options)
@@ -165,15 +165,20 @@ def _set_compiler(options: Options) -> None:
 
 
 def _set_vector_width(width: int) -> None:
-    """Dr.Jit offers this in C alone."""
+    """Override the width of LLVM's vectors, which Dr.Jit offers in C++ alone (mangled names as GCC and Clang have them)."""
     import drjit as dr
 
     if width < 1 or width & (width - 1):
         raise ValueError("Value specified to the -V argument must be a power of two!")
-    core = ctypes.CDLL(str(next(Path(dr.__path__[0]).glob("*drjit-core.*"))))
-    core.jit_llvm_target_cpu.restype = core.jit_llvm_target_features.restype = ctypes.c_char_p
-    core.jit_llvm_set_target.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32]
-    core.jit_llvm_set_target(core.jit_llvm_target_cpu(), core.jit_llvm_target_features(), width)
+    try:
+        core = ctypes.CDLL(str(next(Path(dr.__path__[0]).glob("*drjit-core.*"))))
+        cpu, features = core._Z19jit_llvm_target_cpuv, core._Z24jit_llvm_target_featuresv
+        set_target = core._Z19jit_llvm_set_targetPKcS0_j
+    except (StopIteration, OSError, AttributeError) as error:
+        raise ValueError(f"-V: this build of Dr.Jit does not offer it to Python ({error}): leave the argument out") from error
+    cpu.restype = features.restype = ctypes.c_char_p
+    set_target.restype, set_target.argtypes = None, [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32]
+    set_target(cpu(), features(), width)
 
 
 def _render(file: str, options: Options) -> None:

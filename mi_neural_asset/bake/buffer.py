@@ -1,0 +1,158 @@
+"""Paths as training data: generated in bulk, brought to normalised space, handed out in shuffled batches.
+
+Everything is a function of (seed, generation, position), so that a resumed bake sees the same batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model.transport import Transport
+from .sampler import EXITED, Paths, PathSampler
+
+
+@dataclass
+class Batch:
+    """Rows of training data in normalised space; the first `flow` rows carry throughput."""
+
+    x_o: Tensor  # [N, 3]
+    w_o: Tensor  # [N, 3]
+    n: Tensor  # [N, 3]
+    u: Tensor  # [N, 3] exit point on the proxy
+    w_i: Tensor  # [N, 3]
+    beta: Tensor  # [N, 3]
+    flow: int = 0
+
+    def rows(self, index: Tensor, flow: int = 0) -> Batch:
+        """Some rows."""
+        return Batch(*(getattr(self, f.name)[index] for f in fields(self)[:-1]), flow)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)[:-1]), self.flow)
+
+
+def path_seed(seed: int, stream: int) -> int:
+    """Seed of the path sampler for one stream of a bake; stream 0 is the held-out one."""
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+
+
+def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float) -> Batch:
+    """Tuples of Algorithm 1 (paper): normalised, with u_i on the proxy, direct exits at zero throughput if separated.
+
+    Truncated and invalid paths are left out; `PathBuffer` counts them.
+    """
+    beta = paths.beta
+    if model.config.separate_direct:
+        beta = torch.where(paths.direct[:, None], 0.0, beta)
+    known = (paths.status <= 1).nonzero()[:, 0]  # exited or absorbed
+    x_o, x_i = ((p[known] - center) / scale for p in (paths.x_o, paths.x_i))
+    u, _ = model.proxy.exit(x_i, paths.w_i[known])
+    return Batch(x_o, paths.w_o[known], paths.n[known], u, paths.w_i[known], beta[known])
+
+
+@dataclass
+class Counts:
+    """What became of the paths."""
+
+    paths: int = 0
+    misses: int = 0
+    truncated: int = 0
+    invalid: int = 0
+    bounces: int = 0
+    events: int = 0  # of paths that exited
+    exited: int = 0
+    direct: int = 0
+
+    def add(self, paths: Paths) -> None:
+        """Count one more bulk of paths."""
+        exited = paths.status == EXITED
+        for name, value in (
+            ("paths", len(paths)), ("misses", paths.misses), ("truncated", paths.truncated), ("invalid", paths.invalid),
+            ("bounces", paths.bounces), ("events", int(paths.events[exited].sum())), ("exited", int(exited.sum())),
+            ("direct", int(paths.direct.sum())),
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def mean_events(self) -> float:
+        """Mean number of scattering events of the paths that exit other than by the direct lobe."""
+        return (self.events - self.direct) / max(self.exited - self.direct, 1)
+
+
+class PathBuffer:
+    """Endless shuffled batches.
+
+    Args:
+        sampler: makes the paths.
+        model: for proxy and separation.
+        center, scale: the asset's frame.
+        size: paths generated at once.
+        batch: rows of non-zero throughput in a batch.
+        reuse: how often each path is used.
+        seed: of the bake.
+        device: where batches are wanted.
+    """
+
+    def __init__(
+        self, sampler: PathSampler, model: Transport, center: Tensor, scale: float, *, size: int, batch: int, reuse: int, seed: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
+        self._size, self._batch, self._reuse, self._seed, self._device = size, batch, reuse, seed, device
+        self.counts = Counts()
+        self.generation, self.position = 0, 0  # of the next batch
+        self._order: list[Tensor] = []
+
+    def validation(self, count: int) -> Batch:
+        """Held-out rows, the same at each call."""
+        paths = self._sampler.sample(count, path_seed(self._seed, 0))
+        batch = training_rows(paths, self._model_on_cpu(), self._center, self._scale)
+        return batch.to(self._device)
+
+    def _model_on_cpu(self) -> Transport:
+        if self._model.proxy.extent.device.type == "cpu":
+            return self._model
+        copy = Transport(self._model.config)
+        copy.proxy.extent.copy_(self._model.proxy.extent.cpu())
+        return copy
+
+    def seek(self, generation: int, position: int) -> None:
+        """Continue at a batch (undoes a stop: take the attributes of the same names)."""
+        self.generation, self.position, self._order = generation, position, []
+
+    def _generate(self) -> None:
+        paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1))
+        if self.position == 0:  # else the bake resumes within a generation that has been counted
+            self.counts.add(paths)
+        self._rows = training_rows(paths, self._model_on_cpu(), self._center, self._scale).to(self._device)
+        carries = self._rows.beta.amax(-1) > 0
+        alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
+        if len(alive) < self._batch:
+            raise RuntimeError(
+                f"only {len(alive)} of {self._size} paths leave the asset with throughput, fewer than a batch of {self._batch}: "
+                "the asset absorbs nearly all light or is closed to it; check albedo, scale and boundary, or pass a smaller batch"
+            )
+        generator = torch.Generator().manual_seed(path_seed(self._seed, 1 << 30 | self.generation))
+        self._order = []
+        for _ in range(self._reuse):
+            live = alive[torch.randperm(len(alive), generator=generator)]
+            rest = dead[torch.randperm(len(dead), generator=generator)]
+            count = len(alive) // self._batch
+            for k in range(count):
+                zeros = rest[k * len(rest) // count : (k + 1) * len(rest) // count]
+                self._order.append(torch.cat([live[k * self._batch : (k + 1) * self._batch], zeros]))
+
+    def next(self) -> Batch:
+        """The next batch: `batch` rows with throughput, then rows without in their natural proportion."""
+        if not self._order:
+            self._generate()
+        batch = self._rows.rows(self._order[self.position], self._batch)
+        self.position += 1
+        if self.position == len(self._order):
+            self.generation, self.position, self._order = self.generation + 1, 0, []
+        return batch

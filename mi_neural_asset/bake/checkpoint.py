@@ -1,0 +1,85 @@
+"""Checkpoints: the state of an unfinished bake, written atomically, read as plain tensors and values only."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MAGIC, VERSION = "mi_neural_asset checkpoint", 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why and what to do."""
+
+
+def checkpoint_path(out: str | os.PathLike) -> Path:
+    """Where the checkpoint of a bake into `out` lies: seal.pt -> seal.checkpoint."""
+    return Path(out).with_suffix(".checkpoint")
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """torch.save into a temporary file beside `path`, then rename: a failure leaves an old file whole.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the message of the system, and no half-written file.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elapsed: float) -> None:
+    """Write a checkpoint.
+
+    Args:
+        run: what identifies the bake: configuration, seed, budget, fingerprint of the scene (plain values).
+        state: `Trainer.state()`.
+        elapsed: seconds of baking so far.
+    """
+    write_atomically(path, {"magic": MAGIC, "version": VERSION, "run": run, "state": state, "elapsed": elapsed})
+
+
+def _difference(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:
+    for key in sorted(saved.keys() | wanted.keys()):
+        a, b = saved.get(key), wanted.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            if inner := _difference(a, b, f"{prefix}{key}."):
+                return inner
+        elif a != b:
+            return f"{prefix}{key}: the checkpoint has {a!r}, this bake {b!r}"
+    return None
+
+
+def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """(trainer state, seconds so far) of a checkpoint that belongs to this bake.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CheckpointError: it is damaged, of another version, or of another bake; the difference is named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist; start the bake without resume")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); start the bake without resume") from error
+    if not isinstance(content, dict) or content.get("magic") != MAGIC:
+        raise CheckpointError(f"{path}: is not a checkpoint of mi_neural_asset; start the bake without resume")
+    if content.get("version") != VERSION:
+        raise CheckpointError(f"{path}: has version {content.get('version')!r}, expected {VERSION}; bake with the version that wrote it")
+    if difference := _difference(content["run"], run):
+        raise CheckpointError(f"{path}: belongs to another bake ({difference}); use the same options, or start without resume")
+    return content["state"], content["elapsed"]

@@ -1,0 +1,99 @@
+"""The optimisation loop: Adam on the losses of Eq. 6-8, warm-up and cosine schedule, averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..model.transport import Transport
+from .buffer import PathBuffer
+from .losses import losses
+from .presets import BakeConfig
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss was NaN or infinite; the trainer holds the last good state."""
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        model: trained in place.
+        buffer: source of batches.
+        config: batch, schedule, averaging.
+
+    Attributes:
+        step: steps done.
+        average: the averaged model (`model` itself if the configuration asks for no averaging).
+    """
+
+    def __init__(self, model: Transport, buffer: PathBuffer, config: BakeConfig) -> None:
+        self.model, self.buffer, self.config = model, buffer, config
+        self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-10, fused=True)
+        self.step = 0
+        self._good = copy.deepcopy(self.state())
+
+    def learning_rate(self, progress: float) -> float:
+        """Rate at `progress` in [0, 1] of the whole bake."""
+        c = self.config
+        warm = min(1.0, (self.step + 1) / c.warmup) if c.warmup else 1.0
+        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if c.cosine else 1.0
+        return c.learning_rate * warm * decay
+
+    def advance(self, progress: float) -> tuple[float, float]:
+        """One step; returns the two losses.
+
+        Raises:
+            NonFiniteLoss: nothing was changed by this step; `restore_good` goes back to the last kept state.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(progress)
+        nll, albedo = losses(self.model, self.buffer.next())
+        total = nll + albedo
+        if not math.isfinite(total.item()):
+            raise NonFiniteLoss(f"loss {total.item()} at step {self.step} (flow {nll.item()}, albedo {albedo.item()})")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return nll.item(), albedo.item()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if not self.config.ema:
+            return
+        decay = min(self.config.ema, self.step / (self.step + 9))
+        averages: list[Tensor] = list(self.average.parameters())
+        torch._foreach_lerp_(averages, list(self.model.parameters()), 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the following steps depend on (tensors are not copied)."""
+        return {
+            "step": self.step, "generation": self.buffer.generation, "position": self.buffer.position,
+            "model": self.model.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "counts": dict(vars(self.buffer.counts)),
+        }  # fmt: skip
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Undoes `state`."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.buffer.seek(state["generation"], state["position"])
+        vars(self.buffer.counts).update(state["counts"])
+
+    def keep_good(self) -> None:
+        """Remember the present state as good."""
+        self._good = copy.deepcopy(self.state())
+
+    def restore_good(self) -> None:
+        """Go back to the state last kept."""
+        self.load_state(self._good)
