@@ -6,8 +6,8 @@
     scene = mi_neural_asset.load_file("scene.xml")    # <shape type="neural_asset" weights="seal.pt"/>
     image = mi.render(scene)                          # <integrator type="nap_path"/>
 
-The import checks the LLVM library (before Mitsuba can abort over it) and registers the plugins `neural_asset`, `nap_path` and
-`nap_train` for every variant.  It chooses no variant, and loads torch only when something needs it.
+The import checks the LLVM library (before Mitsuba can abort over it) and registers the plugins `neural_asset`,
+`nap_path` and `nap_train` for every variant.  It chooses no variant, and loads torch only when something needs it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command `mi-neural-asset`: bake, verify, info, demo, doctor.
 
-Each subcommand is a module with `add_parser(subparsers)`, which declares its options and sets `run`, a function that takes the parsed
-options and returns the exit code; the modules load Mitsuba and torch inside that function alone.
+Each subcommand is a module with `add_parser(subparsers)`, which declares its options and sets `run`, a function that
+takes the parsed options and returns the exit code; the modules load Mitsuba and torch inside that function alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mi-neural-asset", description="Bake, check and inspect neural assets for Mitsuba 3; `mitsuba` renders them."
+        prog="mi-neural-asset",
+        description="Bake, check and inspect neural assets for Mitsuba 3; `mitsuba` renders them.",
     )
     parser.add_argument("--version", action="version", version=f"mi-neural-asset {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")

@@ -23,7 +23,8 @@ _PROBE_SECONDS = 120
 _RENDER = """
 import sys, mitsuba as mi
 mi.set_variant(sys.argv[1])
-scene = {"type": "scene", "integrator": {"type": "path"}, "shape": {"type": "sphere", "center": [0, 0, 4]}, "light": {"type": "constant"},
+scene = {"type": "scene", "integrator": {"type": "path"}, "shape": {"type": "sphere", "center": [0, 0, 4]}, "light":
+{"type": "constant"},
          "sensor": {"type": "perspective", "film": {"type": "hdrfilm", "width": 8, "height": 8}}}
 image = mi.render(mi.load_dict(scene), spp=4)
 total = sum(float(value) for value in image.array)
@@ -125,7 +126,9 @@ def _package(name: str) -> Finding:
 def _child(code: str, *arguments: str) -> tuple[bool, str]:
     """Run Python code in a child process: whether it ended well, and its last line of output or error."""
     try:
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=_PROBE_SECONDS)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=_PROBE_SECONDS
+        )
     except subprocess.TimeoutExpired:
         return False, f"no end after {_PROBE_SECONDS} s"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
@@ -159,5 +162,5 @@ def _boot() -> Finding:
     works, line = _child(code, "mitsuba")
     if works and line == "True":
         return Finding("command", "ok", "`mitsuba` renders scenes with neural assets")
-    advice = "`mitsuba` does not know the plugins: the file mi_neural_asset_boot.pth is missing from site-packages, or Python runs with -S"
-    return Finding("command", "FAILED", f"{advice}: install mi-neural-asset again")
+    problem = "`mitsuba` does not know the plugins: mi_neural_asset_boot.pth is missing from site-packages"
+    return Finding("command", "FAILED", f"{problem}\ninstall mi-neural-asset again, and run Python without -S")

@@ -47,7 +47,8 @@ class Library:
     Attributes:
         path: file name; `None` when there is none.
         origin: `"environment"`, `"wheel"`, `"system"`, or `"drjit"` (Dr.Jit was imported already).
-        version: `(major, minor, patch)`; `(0, 0, 0)` for one older than 16, which cannot say; `None` if it cannot be loaded.
+        version: `(major, minor, patch)`; `(0, 0, 0)` for one older than 16, which cannot say; `None` if it cannot be
+        loaded.
         problem: the loader's message where `version` is `None`.
     """
 
@@ -90,7 +91,7 @@ def version_of(path: str) -> tuple[int, int, int]:
 
 
 def choose() -> Library:
-    """The library that we would have Dr.Jit load: the user's choice, else that of the wheel, else the system's newest."""
+    """The library to have Dr.Jit load: the user's choice, else that of the wheel, else the system's newest."""
     if os.environ.get(VARIABLE):
         return _examine(os.environ[VARIABLE], "environment")
     wheel = _wheel()
@@ -133,7 +134,7 @@ def complaint(library: Library) -> str:
     elif library.version is None:
         what = f"The LLVM library {library.description}."
     else:
-        what = f"LLVM {MINIMUM} or newer is needed (older ones abort the process in the first render); this is {library.description}."
+        what = f"LLVM {MINIMUM} or newer is needed, older ones abort in a render; this is {library.description}."
     hint = ""
     if library.origin == "drjit":
         hint = (

@@ -1,12 +1,12 @@
 """Loading scenes that write `<shape type="neural_asset" weights="seal.pt"/>`.
 
-Mitsuba's parser knows a fixed list of attributes and refuses others ("unexpected attribute "weights" in element <shape>"), so
-plain `mitsuba.load_file` takes the nested form
+Mitsuba's parser knows a fixed list of attributes and refuses others ("unexpected attribute "weights" in element
+<shape>"), so plain `mitsuba.load_file` takes the nested form
 
     <shape type="neural_asset"> <string name="weights" value="seal.pt"/> </shape>
 
-The functions here, like the `mitsuba` command, take both: the attribute is turned into the nested form, in included files too,
-in a copy that differs in nothing else, so that the line numbers of error messages stay right.
+The functions here, like the `mitsuba` command, take both: the attribute is turned into the nested form, in included
+files too, in a copy that differs in nothing else, so that the line numbers of error messages stay right.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def load(file: Path, parameters: dict[str, str], config: mi.parser.ParserConfig)
 def _allowed(parameters: dict[str, str]) -> dict[str, str]:
     for name in ("config", "filename", "string"):  # Mitsuba's parser passes parameters as keywords beside these
         if name in parameters:
-            raise ValueError(f'scene parameter "{name}": Mitsuba cannot take a parameter of this name from Python: rename it')
+            raise ValueError(
+                f'scene parameter "{name}": Mitsuba cannot take a parameter of this name from Python: rename it'
+            )
     return parameters
 
 
@@ -144,7 +146,7 @@ class _Rewriter(Scanner):
         return self._copies[file.resolve()]
 
     def rewrite(self, text: str, file: Path | None, depth: int) -> str:
-        """The text with attributes turned into nested properties; where that changes it, its includes are made absolute."""
+        """The text with attributes turned into nested strings; where that changes it, includes are made absolute."""
         edits, includes = [], []
         for tag in tags(text):
             self.note_default(tag)

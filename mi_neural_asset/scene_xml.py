@@ -1,8 +1,8 @@
 """Reading scene files as text: their start tags, `$parameters` and includes.
 
-Mitsuba's parser is the judge of a scene file.  This scanner only finds start tags, in one pass over the text, so that a file can
-be looked at, or changed in one place, with all else left as it is.  No entity is expanded but XML's own five and
-character references; what the scanner cannot read, it leaves to Mitsuba to report.
+Mitsuba's parser is the judge of a scene file.  This scanner only finds start tags, in one pass over the text, so that
+a file can be looked at, or changed in one place, with all else left as it is.  No entity is expanded but XML's own
+five and character references; what the scanner cannot read, it leaves to Mitsuba to report.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Scanner:
             self.parameters.setdefault(tag.get("name"), tag.get("value"))
 
     def included(self, tag: Tag, file: Path | None) -> Path | None:
-        """The file that an `<include>` tag of `file` names (`None`: of a string); `None` for other tags or no such file."""
+        """The file that an `<include>` of `file` names (`None`: of a string); `None` for other tags or no such file."""
         if tag.name != "include":
             return None
         name = expand(tag.get("filename"), self.parameters)

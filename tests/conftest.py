@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def llvm():
-    """Mitsuba with `llvm_ad_rgb` active; afterwards the queue is drained, caches are flushed and JIT flags are as before."""
+    """Mitsuba with `llvm_ad_rgb`; afterwards the queue is drained, memory freed, and JIT flags are as before."""
     import drjit as dr
     import mitsuba as mi
 

@@ -1,9 +1,10 @@
 """How the `mitsuba` command comes to see our plugins.
 
 The stock command runs a C++ binary in a child process, which knows no Python plugins.  Installed beside the package are
-(from site/) one module and a `.pth` file (`.start` from Python 3.15 on), which act only in processes whose first words contain
-`mitsuba`: they wrap the module `mitsuba.cli`, so that the command first looks whether a scene names one of our plugins
-(scan.py).  Such scenes are rendered in this process (command.py), all others by the stock binary, untouched.
+(from site/) one module and a `.pth` file (`.start` from Python 3.15 on), which act only in processes whose first
+words contain `mitsuba`: they wrap the module `mitsuba.cli`, so that the command first looks whether a scene names one
+of our plugins (scan.py).  Such scenes are rendered in this process (command.py), all others by the stock binary,
+untouched.
 """
 
 from __future__ import annotations

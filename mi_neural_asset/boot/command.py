@@ -1,4 +1,4 @@
-"""The `mitsuba` command for scenes with our plugins: options, log, files and exit codes as those of the stock binary."""
+"""The `mitsuba` command for scenes with our plugins: options, log, files, exit codes like the stock binary's."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def _run(options: Options) -> None:
     variant = options.first("-m")
     if not variant:
         variant = DEFAULT_VARIANT
-        print(f'Scene with neural assets: rendering in the "{variant}" variant (choose another with -m).', file=sys.stderr)
+        print(
+            f'Scene with neural assets: rendering in the "{variant}" variant (choose another with -m).', file=sys.stderr
+        )
     jit = variant.startswith(("llvm_", "cuda_", "metal_"))
     if not jit and any(letter in options.given for letter in ("-O", "-S", "-W", "-V")):
         raise ValueError("Specified an argument that only makes sense in a JIT (LLVM/CUDA) mode!")
@@ -151,7 +153,13 @@ def _set_compiler(options: Options) -> None:
 
     if "-O" in options.given:
         level, flags = int(options.first("-O")), dr.JitFlag
-        steps = (flags.MergeFunctions, flags.ConstantPropagation, flags.ValueNumbering, flags.OptimizeCalls, flags.OptimizeLoops)
+        steps = (
+            flags.MergeFunctions,
+            flags.ConstantPropagation,
+            flags.ValueNumbering,
+            flags.OptimizeCalls,
+            flags.OptimizeLoops,
+        )
         for needed, flag in enumerate(steps, 1):
             dr.set_flag(flag, level >= needed)
     if options.count("-W") > 0:
@@ -165,7 +173,7 @@ def _set_compiler(options: Options) -> None:
 
 
 def _set_vector_width(width: int) -> None:
-    """Override the width of LLVM's vectors, which Dr.Jit offers in C++ alone (mangled names as GCC and Clang have them)."""
+    """Override the width of LLVM's vectors, which Dr.Jit offers in C++ alone (names mangled as by GCC, Clang)."""
     import drjit as dr
 
     if width < 1 or width & (width - 1):
@@ -175,7 +183,9 @@ def _set_vector_width(width: int) -> None:
         cpu, features = core._Z19jit_llvm_target_cpuv, core._Z24jit_llvm_target_featuresv
         set_target = core._Z19jit_llvm_set_targetPKcS0_j
     except (StopIteration, OSError, AttributeError) as error:
-        raise ValueError(f"-V: this build of Dr.Jit does not offer it to Python ({error}): leave the argument out") from error
+        raise ValueError(
+            f"-V: this build of Dr.Jit does not offer it to Python ({error}): leave the argument out"
+        ) from error
     cpu.restype = features.restype = ctypes.c_char_p
     set_target.restype, set_target.argtypes = None, [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32]
     set_target(cpu(), features(), width)
@@ -205,7 +215,14 @@ class _progress:  # noqa: N801 (used as a function)
 
     def __init__(self, integrator: Any) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = TextColumn("Rendering"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
         console = Console(stderr=True)

@@ -1,7 +1,7 @@
 """Which LLVM the `mitsuba` command's processes see.
 
-Importing `mitsuba.cli` imports Dr.Jit, which loads LLVM at once, so the library is chosen before it is known who renders.  The stock
-binary then gets the user's environment back, except where it could not have rendered with that.
+Importing `mitsuba.cli` imports Dr.Jit, which loads LLVM at once, so the library is chosen before it is known who
+renders.  The stock binary then gets the user's environment back, except where it could not have rendered with that.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def choose_llvm() -> None:
 def restore_for_stock(variant: str) -> None:
     """Take our choice back before the stock binary runs.
 
-    It stays where the system's own library is too old (the stock binary would abort), or missing while `variant`, as asked
-    for on the command line, needs it.
+    It stays where the system's own library is too old (the stock binary would abort), or missing while `variant`, as
+    asked for on the command line, needs it.
     """
     if not _chosen:
         return

@@ -10,7 +10,8 @@ from ..scene_xml import Scanner, expand
 
 
 def names_plugin(scenes: Iterable[str], parameters: Mapping[str, str], search: Iterable[str] = ()) -> bool:
-    """Whether a parameter's value, or a tag's `type` in a scene or a file it includes, is the name of one of our plugins.
+    """Whether a parameter's value, or a tag's `type` in a scene or a file it includes, is the name of one of our
+    plugins.
 
     Args:
         scenes: scene files; missing or unreadable ones name nothing.

@@ -1,6 +1,7 @@
 """Wraps `mitsuba.cli`, the module behind the `mitsuba` command; see mi_neural_asset/boot/__init__.py.
 
-Imported at interpreter start by the `.pth` or `.start` file of the same name, so it stays small and imports nothing of ours.
+Imported at interpreter start by the `.pth` or `.start` file of the same name, so it stays small and imports nothing
+of ours.
 """
 
 import sys
