@@ -67,11 +67,11 @@ def engraving(p: np.ndarray, body: np.ndarray) -> np.ndarray:
         (-y, x, z - 0.3, JADE), (x, y, z - 0.3, MOUNTAIN), (y, -x, z - 0.3, MIDDLE), (-x, -y, z - 0.3, SKY),
     ):  # fmt: skip
         u, v = across / scale, up / scale
-        letter = np.maximum(scale * strokes(u, v, text, 0.1), 0.45 - facing)
-        border = np.maximum(scale * strokes(u, v, frame, 0.05), 0.45 - facing)
-        cut = np.minimum(cut, np.minimum(np.maximum(letter, -(body + 0.03)), np.maximum(border, -(body + 0.02))))
-    foot = np.maximum(0.36 * strokes(-x / 0.36, y / 0.36, JADE, 0.1), z - 0.03)
-    groove = np.maximum(np.abs(z - 0.575) - 0.011, -(body + 0.022))
+        letter = np.maximum(scale * strokes(u, v, text, 0.13), 0.43 - facing)
+        border = np.maximum(scale * strokes(u, v, frame, 0.06), 0.45 - facing)
+        cut = np.minimum(cut, np.minimum(np.maximum(letter, -(body + 0.05)), np.maximum(border, -(body + 0.03))))
+    foot = np.maximum(0.36 * strokes(-x / 0.36, y / 0.36, JADE, 0.13), z - 0.045)
+    groove = np.maximum(np.abs(z - 0.575) - 0.014, -(body + 0.03))
     return np.minimum(cut, np.minimum(foot, groove))
 
 
