@@ -42,7 +42,7 @@ class Proxy(nn.Module):
             middle = -(origin * direction).sum(-1)
             across = origin + middle[..., None] * direction  # closest point to the centre
             half_sq = self.radius**2 - (across * across).sum(-1)
-            half = torch.where(half_sq > 0, half_sq.clamp_min(0).sqrt(), -half_sq.clamp(-1, 0))
+            half = torch.where(half_sq > 0, half_sq.clamp_min(0).sqrt(), half_sq.clamp(-1, 0))
             return middle - half, middle + half
         half_extent = self.extent * (1.0 + self.margin)
         safe = torch.where(direction.abs() < 1e-9, torch.full_like(direction, 1e-9), direction)

@@ -28,6 +28,8 @@ class Knots(NamedTuple):
 
     s: Tensor  # [..., K + 1] knot positions, from 0 to 1
     z: Tensor  # [..., K + 1] values of F there, from 0 to 1
+    width: Tensor  # [..., K] of each bin (not taken as a difference of knots, which would lose digits in small bins)
+    height: Tensor  # [..., K] probability of each bin
     slope: Tensor  # [..., K + 1] values of F' there
 
 
@@ -36,11 +38,11 @@ def raw_size(knots: int, periodic: bool) -> int:
     return 3 * knots + (0 if periodic else 1)
 
 
-def _edges(raw: Tensor, floor: float) -> Tensor:
-    count = raw.shape[-1]
-    parts = floor / count + (1 - floor) * torch.softmax(raw, -1)
+def _parts(raw: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """(edges [..., K + 1], parts [..., K]) of the unit interval."""
+    parts = floor / raw.shape[-1] + (1 - floor) * torch.softmax(raw, -1)
     inner = parts.cumsum(-1)[..., :-1]
-    return torch.cat([torch.zeros_like(parts[..., :1]), inner, torch.ones_like(parts[..., :1])], -1)  # pinned ends
+    return torch.cat([torch.zeros_like(parts[..., :1]), inner, torch.ones_like(parts[..., :1])], -1), parts  # pinned ends
 
 
 def normalise(raw: Tensor, knots: int, periodic: bool) -> Knots:
@@ -51,10 +53,12 @@ def normalise(raw: Tensor, knots: int, periodic: bool) -> Knots:
     """
     if raw.shape[-1] != raw_size(knots, periodic):
         raise ValueError(f"raw: expected [..., {raw_size(knots, periodic)}], got {list(raw.shape)}")
-    slope = functional.softplus(raw[..., 2 * knots :] + SLOPE_OFFSET) + SLOPE_FLOOR
+    slope = SLOPE_FLOOR + (1 - SLOPE_FLOOR) * functional.softplus(raw[..., 2 * knots :] + SLOPE_OFFSET)
     if periodic:
         slope = torch.cat([slope, slope[..., :1]], -1)
-    return Knots(_edges(raw[..., :knots], WIDTH_FLOOR), _edges(raw[..., knots : 2 * knots], HEIGHT_FLOOR), slope)
+    s, width = _parts(raw[..., :knots], WIDTH_FLOOR)
+    z, height = _parts(raw[..., knots : 2 * knots], HEIGHT_FLOOR)
+    return Knots(s, z, width, height, slope)
 
 
 def _bin(edges: Tensor, value: Tensor) -> Tensor:
@@ -82,8 +86,7 @@ class _Bin(NamedTuple):
 
     @classmethod
     def of(cls, knots: Knots, index: Tensor) -> _Bin:
-        s, z = _at(knots.s, index), _at(knots.z, index)
-        return cls(s, z, _at(knots.s, index + 1) - s, _at(knots.z, index + 1) - z,
+        return cls(_at(knots.s, index), _at(knots.z, index), _at(knots.width, index), _at(knots.height, index),
                    _at(knots.slope, index), _at(knots.slope, index + 1))  # fmt: skip
 
     def slope_at(self, xi: Tensor) -> Tensor:

@@ -68,8 +68,8 @@ class Transport(nn.Module):
     def _draw(self, j: int, inputs: Tensor, z: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
         """s_j of the chosen channel and the density of all channels there: s [N], log p [N, 3]."""
         knots = self.flow.knots_of(j, self.flow.steps[j](inputs))
-        pick = channel[:, None, None].expand(-1, 1, knots.s.shape[-1])
-        chosen = spline.Knots(*(table.gather(1, pick)[:, 0] for table in knots))
+        pick = channel[:, None, None]
+        chosen = spline.Knots(*(table.gather(1, pick.expand(-1, 1, table.shape[-1]))[:, 0] for table in knots))
         s, _ = spline.sample(z, chosen)
         return s, spline.cdf(s[:, None].expand(-1, 3), knots)[1]
 

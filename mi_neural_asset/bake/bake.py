@@ -1,0 +1,293 @@
+"""`bake`: from a scene to an asset, with budgets, checkpoints, interruption, validation and previews."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import mitsuba as mi
+import torch
+
+from .. import __version__
+from ..allocator import keep_memory_mapped
+from ..asset.asset import NeuralAsset
+from ..asset.description import Description, bounding_box, bounding_sphere, describe, scene_dict
+from ..asset.validate import check
+from ..model.transport import Transport
+from ..progress import Progress
+from .buffer import PathBuffer
+from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from .losses import validate
+from .presets import BakeConfig, preset
+from .preview import Preview
+from .sampler import PathSampler
+from .trainer import NonFiniteLoss, Trainer
+
+CHECKPOINT_INTERVAL = 60.0  # seconds
+GOOD_INTERVAL = 200  # steps between states that a non-finite loss goes back to
+SPHERE_SLACK = 1.0001  # the sampling sphere is this much larger than the bounding sphere
+
+
+class BakeError(RuntimeError):
+    """A bake that could not go on; the message says what is kept and what to do."""
+
+
+class BakeInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; the message names the checkpoint."""
+
+
+def bake(
+    scene: str | os.PathLike | dict | mi.Scene, out: str | os.PathLike | None = None, *, preset: str = "preview", steps: int | None = None,
+    minutes: float | None = None, seed: int = 0, device: str | None = None, resume: str | os.PathLike | bool | None = None,
+    progress: bool = True, only: Sequence[str] | None = None, options: BakeOptions | None = None, **model: Any,  # noqa: ANN401
+) -> NeuralAsset:  # fmt: skip
+    """Bake the light transport of a scene's shapes into an asset.
+
+    Args:
+        scene: path of a scene file, a dict for `mi.load_dict`, or a loaded scene.  Emitters and sensors are ignored.
+        out: asset file to write (`.pt`); None: only return the asset.
+        preset: "preview" (about 10 CPU minutes), "standard" (about an hour) or "paper" (the paper's sizes: for a GPU).
+        steps: optimisation steps, instead of the preset's.
+        minutes: wall-clock budget instead of a number of steps; the result then depends on the machine's speed.
+        seed: of everything; the same seed and steps give the same asset on the CPU.
+        device: torch device of the networks; None: "cuda" if there is one, else "cpu".
+        resume: a checkpoint, or True for the one beside `out`.
+        progress: show progress on standard error.
+        only: ids of the shapes to bake, of a larger scene.
+        options: see `BakeOptions`.
+        **model: fields of `ModelConfig` to change, such as coordinates="paper".
+
+    Returns:
+        the asset, reloaded and compared with the trained model where `out` is given.
+
+    Raises:
+        ValueError: the scene holds something that cannot be baked, or an option is wrong; the message names it.
+        BakeError: the optimisation diverged; the last good state is in the checkpoint.
+        BakeInterrupted: stopped by Ctrl-C or SIGTERM; the checkpoint is written if `out` is given.
+    """
+    if steps is not None and minutes is not None:
+        raise ValueError("bake: give steps or minutes, not both")
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is not None and not value > 0:
+            raise ValueError(f"bake: {name} must be positive, got {value}")
+    config = _config(preset, steps, model)
+    run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options or BakeOptions())
+    return run.run(resume)
+
+
+def _config(name: str, steps: int | None, model: dict[str, Any]) -> BakeConfig:
+    config = preset(name, **model)
+    return config if steps is None else dataclasses.replace(config, steps=int(steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class BakeOptions:
+    """Rarely needed settings of a bake."""
+
+    source: bool = True  # embed the scene, so that the asset can be verified later
+    preview_image: str | os.PathLike | None = None  # PNG that is rendered anew every minute
+    units: str = "scene units"  # recorded in the asset
+    up_axis: str = "y"  # recorded in the asset
+    validation_interval: float = 30.0  # seconds between validations
+
+
+class Bake:
+    """One bake; see `bake` for the arguments."""
+
+    def __init__(
+        self, scene: Any, out: str | os.PathLike | None, config: BakeConfig, *, minutes: float | None, seed: int, device: str | None,  # noqa: ANN401
+        progress: bool, only: Sequence[str] | None, options: BakeOptions,
+    ) -> None:  # fmt: skip
+        if mi.variant() is None or not mi.variant().startswith(("llvm_ad_rgb", "cuda_ad_rgb")):
+            raise ValueError(f"bake: needs a JIT RGB variant, the active one is {mi.variant()}: call mitsuba.set_variant('llvm_ad_rgb')")
+        self.out = None if out is None else Path(out)
+        if self.out is not None and not self.out.absolute().parent.is_dir():
+            raise ValueError(f"bake: folder {self.out.absolute().parent} does not exist; make it, or choose another output file")
+        self.config, self.minutes, self.seed, self.options = config, minutes, seed, options
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
+        self._stop = ""
+        keep_memory_mapped()
+        self.description: Description = describe(scene, only)
+        self.notices = [str(notice) for notice in check(self.description)]
+        self._prepare()
+
+    def _prepare(self) -> None:
+        center, radius = bounding_sphere(self.description)
+        low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
+        self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
+        sampler = PathSampler(mi.load_dict(scene_dict(self.description)), self.center.tolist(), self.scale * SPHERE_SLACK)
+        torch.manual_seed(self.seed)
+        model = Transport(self.config.model)
+        extent = torch.maximum(high - self.center, self.center - low) / self.scale
+        model.proxy.extent.copy_(extent)
+        model.to(self.device)
+        c = self.config
+        self.buffer = PathBuffer(
+            sampler, model, self.center, self.scale, size=c.buffer, batch=c.batch, reuse=c.reuse, seed=self.seed, device=self.device
+        )
+        self.trainer = Trainer(model, self.buffer, c)
+        self.elapsed = 0.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with this bake."""
+        digest = hashlib.sha256()
+        for name, value in _leaves(self.description.to_plain()):
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
+        return {"config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": digest.hexdigest()}
+
+    def _fraction(self) -> float:
+        if self.minutes is not None:
+            return self.elapsed / (60 * self.minutes)
+        return self.trainer.step / self.config.steps
+
+    def run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
+        """Bake to the end."""
+        if resume:
+            path = self._checkpoint() if resume is True else Path(resume)
+            if path is None:
+                raise ValueError("bake: resume=True needs an output file, whose checkpoint it continues")
+            state, self.elapsed = load_checkpoint(path, self.identity)
+            self.trainer.load_state(state)
+        with self._progress, _Signals(self._request_stop):
+            for notice in self.notices:
+                self._progress.say(notice)
+            self._optimise()
+            figures = validate(self.trainer.average, self._held_out)
+            asset = self._finish(figures)
+        if self.out is not None and (checkpoint := self._checkpoint()).exists():
+            checkpoint.unlink()
+        return asset
+
+    def _optimise(self) -> None:
+        self._progress.update(self._fraction(), "sampling paths")
+        self._held_out = self.buffer.validation(self.config.validation)
+        preview = Preview(self) if self.options.preview_image else None
+        last_save = last_check = time.monotonic()
+        text, flow = "", 0.0
+        while self._fraction() < 1:
+            start = time.monotonic()
+            try:
+                flow, _ = self.trainer.advance(self._fraction())
+            except NonFiniteLoss as error:
+                self.trainer.restore_good()
+                where = self._save_checkpoint()
+                raise BakeError(
+                    f"the optimisation diverged: {error}; the state of step {self.trainer.step} is kept{where}. "
+                    "Bake with another seed, or with a smaller learning rate"
+                ) from None
+            now = time.monotonic()
+            self.elapsed += now - start
+            if self.trainer.step % GOOD_INTERVAL == 0:
+                self.trainer.keep_good()
+            if now - last_check > self.options.validation_interval:
+                figures = validate(self.trainer.average, self._held_out)
+                text = f", held-out NLL {figures['nll']:.3f}, albedo x{sum(figures['albedo_ratio']) / 3:.4f}"
+                last_check = time.monotonic()
+            if now - last_save > CHECKPOINT_INTERVAL:
+                self._save_checkpoint()
+                last_save = now
+            if preview:
+                preview.update()
+            self._progress.update(min(self._fraction(), 1.0), f"step {self.trainer.step}, loss {flow:.3f}{text}")
+            if self._stop:
+                where = self._save_checkpoint()
+                raise BakeInterrupted(f"bake stopped by {self._stop} at step {self.trainer.step}{where}")
+
+    def _request_stop(self, name: str) -> None:
+        self._stop = name
+
+    def _checkpoint(self) -> Path | None:
+        return None if self.out is None else checkpoint_path(self.out)
+
+    def _save_checkpoint(self) -> str:
+        path = self._checkpoint()
+        if path is None:
+            return ""
+        save_checkpoint(path, self.identity, self.trainer.state(), self.elapsed)
+        return f" in {path}; continue with resume ({path})"
+
+    def asset(self, provenance: dict[str, Any] | None = None) -> NeuralAsset:
+        """The asset as it stands, in memory."""
+        average = self.trainer.average
+        return NeuralAsset(
+            boundary=self.description.without_media(), source=self.description if self.options.source else None,
+            center=self.center.tolist(), scale=self.scale, config=self.config.model,
+            weights={name: value.detach().cpu().clone() for name, value in average.state_dict().items()},
+            provenance=provenance or {}, units=self.options.units, up_axis=self.options.up_axis,
+        )  # fmt: skip
+
+    def _provenance(self, figures: dict[str, Any]) -> dict[str, Any]:
+        counts = self.buffer.counts
+        return {
+            "seed": self.seed, "steps": self.trainer.step, "seconds": round(self.elapsed, 1), "minutes": self.minutes,
+            "bake": {k: v for k, v in self.config.to_dict().items() if k != "model"},
+            "versions": {"mi_neural_asset": __version__, "mitsuba": mi.__version__, "torch": torch.__version__, "variant": mi.variant()},
+            "paths": {**vars(counts), "mean_events": counts.mean_events}, "validation": figures, "notices": self.notices,
+        }  # fmt: skip
+
+    def _finish(self, figures: dict[str, Any]) -> NeuralAsset:
+        asset = self.asset(self._provenance(figures))
+        counts = self.buffer.counts
+        lost = f", {counts.truncated} truncated, {counts.invalid} invalid" if counts.truncated or counts.invalid else ""
+        self._progress.say(f"{counts.paths} paths of {counts.mean_events:.1f} events{lost}; held-out NLL {figures['nll']:.4f}")
+        if self.out is None:
+            return asset
+        asset.save(self.out)
+        loaded = NeuralAsset.load(self.out)
+        _compare(self.trainer.average, loaded, self._held_out)
+        self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")
+        return loaded
+
+
+def _compare(model: Transport, asset: NeuralAsset, rows: Any, count: int = 1024) -> None:  # noqa: ANN401
+    """Check that a written asset gives the trained model's densities on a probe batch."""
+    probe = rows.rows(torch.arange(min(count, rows.x_o.shape[0]), device=rows.x_o.device)).to(torch.device("cpu"))
+    arguments = (probe.x_o, probe.w_o, probe.n, probe.u, probe.w_i)
+    with torch.no_grad():
+        wanted = model.cpu().log_density(*arguments)
+        got = asset.model().log_density(*arguments)
+    if not torch.equal(wanted, got):
+        raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e} nats; please report this")
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value, key=str) for leaf in _leaves(value[key], f"{name}.{key}")]
+    if isinstance(value, (list, tuple)):
+        return [leaf for k, item in enumerate(value) for leaf in _leaves(item, f"{name}[{k}]")]
+    return [(name, value)]
+
+
+class _Signals:
+    """SIGINT and SIGTERM ask for a stop while this is active; a second one acts at once."""
+
+    def __init__(self, request: Any) -> None:  # noqa: ANN401
+        self._request, self._old = request, {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._request(signal.Signals(number).name)
+        self._restore()
