@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import shutil
 import subprocess
 import sys
 
-import _ctypes
 import pytest
 
 from mi_neural_asset import llvm
@@ -27,7 +27,9 @@ def build(tmp_path_factory):
     """Compiles a library that claims to be a version of LLVM."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler to make a library that claims a version (the case without one is tested all the same)")
+        pytest.skip(
+            "no C compiler to make a library that claims a version (the case without one is tested all the same)"
+        )
     folder = tmp_path_factory.mktemp("llvm")
 
     def compile_fake(major: int) -> str:

@@ -44,8 +44,8 @@ def rewritten(text: str) -> str:
             '<shape type="neural_asset"><string name="weights" value="seal.pt"/></shape>',
         ),
         (
-            "<shape weights='a &amp; \"b\".pt'\n\ttype = 'neural_asset'  id=\"x\" ><ref id=\"m\"/></shape>",
-            "<shape\n\ttype = 'neural_asset'  id=\"x\" ><string name=\"weights\" value='a &amp; \"b\".pt'/><ref id=\"m\"/></shape>",
+            '<shape weights=\'a &amp; "b".pt\'\n\ttype = \'neural_asset\'  id="x" ><ref id="m"/></shape>',
+            '<shape\n\ttype = \'neural_asset\'  id="x" ><string name="weights" value=\'a &amp; "b".pt\'/><ref id="m"/></shape>',
         ),
         (
             '<shape type="neural_asset" weights="$w"\n/>\n<x/>',
@@ -66,8 +66,8 @@ def test_attribute_becomes_nested_string(before, after):
         '<!-- <shape type="neural_asset" weights="seal.pt"/> -->',
         '<?note <shape type="neural_asset" weights="seal.pt"/> ?>',
         '<![CDATA[<shape type="neural_asset" weights="seal.pt"/>]]>',
-        '<!DOCTYPE s [ <!ENTITY e "<shape type=\'neural_asset\' weights=\'seal.pt\'/>"> ]>',
-        '<string name="s" value="<shape type=\'neural_asset\' weights=\'seal.pt\'/>"/>',
+        "<!DOCTYPE s [ <!ENTITY e \"<shape type='neural_asset' weights='seal.pt'/>\"> ]>",
+        "<string name=\"s\" value=\"<shape type='neural_asset' weights='seal.pt'/>\"/>",
         '<shape type="neural_asset" weights="seal.pt"',  # no end
     ],
 )
@@ -77,7 +77,9 @@ def test_everything_else_stays(text):
 
 def test_bytes_around_the_attribute_stay(tmp_path):
     # Carriage returns, a byte that is no UTF-8, a byte order mark, tabs.
-    before = b'\xef\xbb\xbf<scene version="3.0.0">\r\n<!-- \xe9 -->\t<shape type="neural_asset" weights="w"/>\r\n</scene>'
+    before = (
+        b'\xef\xbb\xbf<scene version="3.0.0">\r\n<!-- \xe9 -->\t<shape type="neural_asset" weights="w"/>\r\n</scene>'
+    )
     (tmp_path / "s.xml").write_bytes(before)
     with _Rewriter() as rewriter:
         copy = rewriter.file(tmp_path / "s.xml")
@@ -178,9 +180,7 @@ def test_include_of_itself_is_mitsubas_error(seen, tmp_path):
 
 def laughs(levels: int) -> str:
     entities = '<!ENTITY l0 "ha">' + "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, levels))
-    return f"<!DOCTYPE scene [{entities}]>" + SCENE.format(
-        f'<shape type="neural_asset" weights="&l{levels - 1};"/>'
-    )
+    return f"<!DOCTYPE scene [{entities}]>" + SCENE.format(f'<shape type="neural_asset" weights="&l{levels - 1};"/>')
 
 
 def test_entities_are_not_expanded(seen):
@@ -191,7 +191,8 @@ def test_entities_are_not_expanded(seen):
 
 
 @pytest.mark.parametrize(
-    "piece", ['<shape type="neural_asset" weights="', "<!--", "<![CDATA[", "<?", "<!DOCTYPE [", "<a '", "<", "<s a='1' "]
+    "piece",
+    ['<shape type="neural_asset" weights="', "<!--", "<![CDATA[", "<?", "<!DOCTYPE [", "<a '", "<", "<s a='1' "],
 )
 def test_hostile_text_takes_linear_time(piece):
     def seconds(repeats: int) -> float:

@@ -17,6 +17,7 @@ from .scan import names_plugin
 FAILURE = 255  # what the stock binary's -1 arrives as
 INTERRUPTED = 130
 DEFAULT_VARIANT = "llvm_ad_rgb"
+MIN_THREADS = 2
 
 _LONG = {
     "--help": "-h",
@@ -142,25 +143,21 @@ def _set_levels(options: Options) -> None:
     mi.set_log_level((mi.LogLevel.Info, mi.LogLevel.Debug, mi.LogLevel.Trace)[verbosity])
     dr.set_log_level((dr.LogLevel.Error, dr.LogLevel.Warn, dr.LogLevel.Info)[verbosity])
     if "-t" in options.given:
+        # With one thread Dr.Jit 1.5 waits for itself when the film is written; so does the stock binary.
         threads = int(options.first("-t"))
-        if threads < 1:
-            mi.Log(mi.LogLevel.Warn, "Thread count should be greater than 0. It will be set to 1 instead.")
-        dr.set_thread_count(max(threads, 1))
+        if threads < MIN_THREADS:
+            mi.Log(mi.LogLevel.Warn, f"Dr.Jit needs {MIN_THREADS} threads: using {MIN_THREADS}, not {threads}.")
+        dr.set_thread_count(max(threads, MIN_THREADS))
 
 
 def _set_compiler(options: Options) -> None:
     import drjit as dr
 
     if "-O" in options.given:
+        # Level 1, merging equal functions, stays on: without it Dr.Jit 1.5 crashes, and the stock binary with it.
         level, flags = int(options.first("-O")), dr.JitFlag
-        steps = (
-            flags.MergeFunctions,
-            flags.ConstantPropagation,
-            flags.ValueNumbering,
-            flags.OptimizeCalls,
-            flags.OptimizeLoops,
-        )
-        for needed, flag in enumerate(steps, 1):
+        steps = (flags.ConstantPropagation, flags.ValueNumbering, flags.OptimizeCalls, flags.OptimizeLoops)
+        for needed, flag in enumerate(steps, 2):
             dr.set_flag(flag, level >= needed)
     if options.count("-W") > 0:
         dr.set_flag(dr.JitFlag.SymbolicLoops, False)
