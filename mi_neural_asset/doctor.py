@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if one is a failure."""
     findings = []
     for finding in examine():
-        print(f"{finding.subject:<14} {finding.state:<8} " + finding.text.replace("\n", f"\n{'':<24}"), flush=True)
+        print(f"{finding.subject:<16} {finding.state:<8} " + finding.text.replace("\n", f"\n{'':<26}"), flush=True)
         findings.append(finding)
     failed = [finding.subject for finding in findings if finding.state == "FAILED"]
     print(f"\nNot usable: {', '.join(failed)}." if failed else "\nReady to bake and render.")

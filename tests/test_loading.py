@@ -45,7 +45,8 @@ def rewritten(text: str) -> str:
         ),
         (
             '<shape weights=\'a &amp; "b".pt\'\n\ttype = \'neural_asset\'  id="x" ><ref id="m"/></shape>',
-            '<shape\n\ttype = \'neural_asset\'  id="x" ><string name="weights" value=\'a &amp; "b".pt\'/><ref id="m"/></shape>',
+            '<shape\n\ttype = \'neural_asset\'  id="x" >'
+            '<string name="weights" value=\'a &amp; "b".pt\'/><ref id="m"/></shape>',
         ),
         (
             '<shape type="neural_asset" weights="$w"\n/>\n<x/>',
