@@ -48,9 +48,9 @@ class Paths:
 class PathSampler:
     """Samples paths through an asset.
 
-    Each path starts at a uniform point of the bounding sphere in a cosine-weighted direction, meets the asset at x_o, and
-    scatters at surfaces (BSDF sampling) and in media (delta tracking, balance over colour channels) until it leaves or is
-    absorbed.  The mean of beta over paths with the same (x_o, w_o) is the asset's directional albedo.
+    Each path starts at a uniform point of the bounding sphere in a cosine-weighted direction, meets the asset at x_o,
+    and scatters at surfaces (BSDF sampling) and in media (delta tracking, balance over colour channels) until it leaves
+    or is absorbed.  The mean of beta over paths with the same (x_o, w_o) is the asset's directional albedo.
 
     Parameters
     ----------

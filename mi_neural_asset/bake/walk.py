@@ -1,19 +1,20 @@
 """The random walk behind PathSampler: one symbolic Dr.Jit loop, one path per lane at a time.
 
-A lane fetches the index of the next path from a shared counter, walks it to its end, writes it at that index and fetches
-again.  Every path that is started is finished, and path `i` draws from the random stream `(seed, i)`, so that neither the
-number of lanes nor the order of execution has any influence on the result.
+A lane fetches the index of the next path from a shared counter, walks it to its end, writes it at that index and
+fetches again.  Every path that is started is finished, and path i draws from the random stream (seed, i), so that
+neither the number of lanes nor the order of execution has any influence on the result.
 
-Estimator (Algorithm 1 of the 8DNA paper, arXiv 2604.25129, with balance over colour channels).  Free flights follow the
-extinction of one channel c, drawn uniformly per path.  With p_k the density that channel k would have given the path, the
-throughput is beta = f / mean_k p_k, which stays bounded.  The loop carries beta and balance_k = p_k / mean_j p_j; an event
-with contribution f_k and density q_k turns them into
+Estimator (Algorithm 1 of the 8DNA paper, arXiv 2604.25129, with balance over colour channels).  Free flights follow
+the extinction of one channel c, drawn uniformly per path.  With p_k the density that channel k would have given the
+path, the throughput is beta = f / mean_k p_k: without roulette at most the number of channels times the product of
+albedos.  The loop carries beta and balance_k = p_k / mean_j p_j; an event with contribution f_k and density q_k turns
+them into
 
     beta_k <- beta_k f_k / s,    balance_k <- balance_k q_k / s,    s = mean_k(balance_k q_k).
 
-Russian roulette survives with min(1, max_k(beta_k / sqrt(balance_k)) eta^2).  The square root stands for the second moment
-of what is still to come: with probability balance_k / K the path is one of channel k, and then worth K beta_k / balance_k.
-There is no upper bound below 1: it would make the weights of long paths grow without limit.
+Russian roulette survives with probability min(1, max_k(beta_k / sqrt(balance_k)) eta^2).  The square root stands for
+the second moment of what is still to come: with probability balance_k / K the path is one of channel k, and is then
+worth K beta_k / balance_k.  There is no upper bound below 1: it would make the weights of long paths grow and grow.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ import mitsuba as mi
 
 EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
 MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
+SMALLEST = 1e-30  # throughputs below are written as 0: denormal numbers are flushed on some threads and kept on others
 
 
 @dataclass(frozen=True)
 class Traits:
     """What a scene needs of the walk; known before tracing, so that the kernel holds nothing else.
 
-    media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: some medium's extinction
-    differs between channels.
+    media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: the extinction of some
+    medium differs between channels.
     """
 
     media: bool
@@ -166,9 +168,8 @@ def walk(
         if dr.hint(media, mode="scalar"):
             if dr.hint(null_collisions, mode="scalar"):
                 scatter &= rng.next_float32() * _pick(mei.combined_extinction, channel) < _pick(mei.sigma_t, channel)
-            beta, balance = _fly(
-                coloured, mei, pi, beta, balance, active & (medium != None), collision, scatter  # noqa: E711
-            )
+            flying = active & (medium != None)  # noqa: E711
+            beta, balance = _fly(coloured, mei, pi, beta, balance, flying, collision, scatter)
             phase_context = mi.PhaseFunctionContext(None)
             w, phase_weight, _ = mei.medium.phase_function().sample(phase_context, mei, sample1, sample2, scatter)
             beta[scatter] *= phase_weight
@@ -219,10 +220,10 @@ def walk(
         if active & idle:
             status = dr.select(absorbed, ABSORBED, dr.select(truncated, TRUNCATED, EXITED))
             status = dr.select(invalid, INVALID, status)
-            good = exited & ~invalid
+            weight = dr.select(exited & ~invalid & (beta > SMALLEST), beta, 0)
             dr.scatter(out.x_i, dr.select(_usable(o, d), o, 0), index)
             dr.scatter(out.w_i, dr.select(_usable(o, d), d, 0), index)
-            dr.scatter(out.beta, dr.select(good, mi.Color3f(beta), 0), index)
+            dr.scatter(out.beta, mi.Color3f(weight), index)
             dr.scatter(out.events, mi.Int32(events), index)
             dr.scatter(out.status, mi.Int32(status), index)
             dr.scatter(out.steps, mi.Int32(steps), index)
