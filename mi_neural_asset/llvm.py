@@ -162,7 +162,8 @@ def _loaded() -> str | None:
     except OSError:
         return None
     files = [line.split(maxsplit=5)[5] for line in lines if "libLLVM" in line]
-    return files[0] if files else None
+    named = os.path.realpath(os.environ.get(VARIABLE, ""))
+    return named if named in files else next(iter(files), None)
 
 
 def _wheel() -> str | None:
