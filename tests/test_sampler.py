@@ -173,10 +173,10 @@ def test_furnace_coloured_extinction(llvm):
 def test_roulette_changes_no_mean(llvm, sigma_t):
     """Roulette from the first event on, against none."""
     shapes = ball(GLASS, homogeneous(20, [0.97, 0.9, 0.6], sigma_t))
-    early = sampler_of(llvm, shapes, radius=1.0, rr_depth=0).sample(COUNT, seed=1)
-    never = sampler_of(llvm, shapes, radius=1.0, rr_depth=1000000).sample(COUNT, seed=2)
-    error = ((early.beta.var(0) + never.beta.var(0)) / COUNT).sqrt()
-    z = (early.beta.mean(0) - never.beta.mean(0)) / error
+    early = sampler_of(llvm, shapes, radius=1.0, rr_depth=0).sample(10 * COUNT, seed=1)
+    never = sampler_of(llvm, shapes, radius=1.0, rr_depth=1000000).sample(10 * COUNT, seed=2)
+    a, b = early.beta.double(), never.beta.double()
+    z = (a.mean(0) - b.mean(0)) / ((a.var(0) + b.var(0)) / (10 * COUNT)).sqrt()
     assert early.bounces < 0.8 * never.bounces
     assert (z.abs() < stats.norm.isf(SIGNIFICANCE / 12)).all()
 
