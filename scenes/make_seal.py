@@ -1,6 +1,6 @@
 """Generate scenes/seal.ply: a carved jade seal, z up, resting on z = 0, base one unit wide.
 
-    python scenes/make_seal.py [-o seal.ply] [--triangles 24000] [--resolution 0.0055]
+    python scenes/make_seal.py [-o seal.ply] [--triangles 24000] [--resolution 0.0073]
 
 The shape is an implicit function (signed distances, smoothly combined): a rounded block with a groove and a character
 engraved on each side and, mirrored, on the bottom, a plinth, and a trefoil knot as the handle.  It is polygonised by
@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Generate the jade seal's mesh.")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("seal.ply"))
     parser.add_argument("--triangles", type=int, default=24000)
-    parser.add_argument("--resolution", type=float, default=0.0055)
+    parser.add_argument("--resolution", type=float, default=0.0073)
     args = parser.parse_args()
     mesh, normals = make_seal(args.triangles, args.resolution)
     write_ply(args.output, mesh, normals)
