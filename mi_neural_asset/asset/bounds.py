@@ -1,0 +1,97 @@
+"""Bounds of a description, in float64, without Mitsuba."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .description import Description
+
+_SQUARE = np.array([[-1, -1, 0], [1, -1, 0], [-1, 1, 0], [1, 1, 0]], dtype=np.float64)
+
+
+def bounding_box(description: Description) -> tuple[list[float], list[float]]:
+    """Smallest axis-aligned box around all shapes: (minimum [3], maximum [3])."""
+    boxes = [part.box() for shape in description.shapes for part in _parts(shape["geometry"])]
+    if not boxes:
+        raise ValueError("the description holds no shape")
+    return np.min([low for low, _ in boxes], 0).tolist(), np.max([high for _, high in boxes], 0).tolist()
+
+
+def bounding_sphere(description: Description) -> tuple[list[float], float]:
+    """A sphere around all shapes: (centre [3], radius).
+
+    Exact for a single sphere.  Otherwise around the centre of the bounding box, through the farthest vertex (the farthest
+    point of a rim's own bounding sphere for disks and cylinders).
+    """
+    parts = [part for shape in description.shapes for part in _parts(shape["geometry"])]
+    if len(parts) == 1 and isinstance(parts[0], _Ball):
+        return parts[0].center.tolist(), parts[0].radius
+    low, high = bounding_box(description)
+    center = (np.array(low) + np.array(high)) / 2
+    return center.tolist(), float(max(part.reach(center) for part in parts))
+
+
+class _Points:
+    def __init__(self, points: np.ndarray) -> None:
+        self.points = points
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.points.min(0), self.points.max(0)
+
+    def reach(self, center: np.ndarray) -> float:
+        return float(np.sqrt(((self.points - center) ** 2).sum(-1).max()))
+
+
+class _Ball:
+    def __init__(self, center: np.ndarray, radius: float) -> None:
+        self.center, self.radius = center, radius
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.center - self.radius, self.center + self.radius
+
+    def reach(self, center: np.ndarray) -> float:
+        return float(np.linalg.norm(self.center - center)) + self.radius
+
+
+class _Rim:
+    """The ellipse center + cos(t) u + sin(t) v."""
+
+    def __init__(self, center: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
+        self.center, self.half = center, np.sqrt(u**2 + v**2)
+        self.radius = float(np.linalg.norm(np.stack([u, v]), 2))  # the longer half axis
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.center - self.half, self.center + self.half
+
+    def reach(self, center: np.ndarray) -> float:
+        return float(np.linalg.norm(self.center - center)) + self.radius
+
+
+def _parts(geometry: dict[str, Any]) -> Iterator[_Points | _Ball | _Rim]:
+    if geometry["type"] == "mesh":
+        yield _Points(geometry["vertices"].double().numpy())
+        return
+    matrix = np.array(geometry["to_world"], dtype=np.float64)
+    linear, offset = matrix[:3, :3], matrix[:3, 3]
+    kind = geometry["type"]
+    if kind == "sphere":
+        center = linear @ np.array(geometry.get("center", [0.0, 0.0, 0.0]), dtype=np.float64) + offset
+        yield _Ball(center, float(np.linalg.norm(linear, 2)) * float(geometry.get("radius", 1.0)))
+    elif kind == "rectangle":
+        yield _Points(_SQUARE @ linear.T + offset)
+    elif kind == "disk":
+        yield _Rim(offset, linear[:, 0], linear[:, 1])
+    elif kind == "cylinder":
+        p0, p1 = (np.array(geometry.get(k, v), dtype=np.float64) for k, v in (("p0", [0, 0, 0]), ("p1", [0, 0, 1])))
+        radius, axis = float(geometry.get("radius", 1.0)), p1 - p0
+        axis /= np.linalg.norm(axis)
+        u = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+        u /= np.linalg.norm(u)
+        for p in (p0, p1):
+            yield _Rim(linear @ p + offset, radius * linear @ u, radius * linear @ np.cross(axis, u))
+    else:
+        raise ValueError(f"no bounds for geometry of type {kind!r}")
