@@ -39,10 +39,12 @@ class Description:
             'bsdf': tree;
             'interior', 'exterior': key into `media`, or None.
         media: trees by name.
+        notes: (shape id, sentence) for what `describe` left out; not part of the file.
     """
 
     shapes: list[dict[str, Any]]
     media: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[tuple[str, str], ...] = ()
 
     def without_media(self) -> Description:
         """The boundary alone: the same shapes and BSDFs."""
@@ -76,7 +78,8 @@ def describe(
 ) -> Description:
     """Read what can be baked out of a scene.
 
-    Emitters, sensors and integrators are left out, and so is every shape that is a lamp, unless `only` names it.
+    Emitters, sensors and integrators are left out, and so is every shape that is a lamp, unless `only` names it (it then
+    does not shine); `Description.notes` says which.
 
     Args:
         scene: path of an XML file, a dict as for `mi.load_dict`, or a loaded scene.

@@ -92,8 +92,8 @@ class _Reader:
     def describe(self, only: Sequence[str] | None) -> Description:
         root = self.nodes[0] if self.nodes[0].type == mi.ObjectType.Shape else self._root()
         candidates = list(self._shapes(root))
-        shapes = [self._shape(name, shape) for name, shape in select(candidates, self._is_lamp, only)]
-        return Description(shapes, self.media)
+        chosen, notes = select(candidates, self._is_lamp, only)
+        return Description([self._shape(name, shape) for name, shape in chosen], self.media, notes)
 
     def _root(self) -> mi.parser.SceneNode:
         for node in self.nodes:
@@ -213,17 +213,25 @@ def unique(wish: str, taken: Iterable[str]) -> str:
     return name
 
 
-def select(candidates: Sequence[tuple[str, Any]], is_lamp: Callable[[Any], bool], only: Sequence[str] | None) -> list[tuple[str, Any]]:
-    """The shapes to bake, with unique names; all but the lamps, unless `only` names them."""
+def select(
+    candidates: Sequence[tuple[str, Any]], is_lamp: Callable[[Any], bool], only: Sequence[str] | None
+) -> tuple[list[tuple[str, Any]], tuple[tuple[str, str], ...]]:
+    """(shapes to bake with unique names, notes): all but the lamps, unless `only` names them."""
     named: dict[str, Any] = {}
     for wish, shape in candidates:
         named[unique(wish if wish and not wish.startswith("_arg") else "shape", named)] = shape
     if only is not None:
         if missing := [name for name in only if name not in named]:
-            raise DescriptionError(f"only: no shape is called {missing[0]!r}; the scene has {', '.join(map(repr, named)) or 'no shapes'}")
-        return [(name, shape) for name, shape in named.items() if name in set(only)]
-    chosen = [(name, shape) for name, shape in named.items() if not is_lamp(shape)]
+            have = ", ".join(map(repr, named)) or "no shapes"
+            raise DescriptionError(f"only: no shape is called {missing[0]!r}; the scene has {have}")
+        chosen = [(name, shape) for name, shape in named.items() if name in set(only)]
+        if not chosen:
+            raise DescriptionError("only: is empty; name at least one shape, or leave it out to take all")
+        dark = "Shape {!r} is a lamp: its emitter is left out, because an asset does not shine."
+        return chosen, tuple((name, dark.format(name)) for name, shape in chosen if is_lamp(shape))
+    lamps = [name for name, shape in named.items() if is_lamp(shape)]
+    chosen = [(name, shape) for name, shape in named.items() if name not in lamps]
     if not chosen:
-        lamps = f" but lamps ({', '.join(named)}); name one in `only` to bake it" if named else "; add the shapes of the asset"
-        raise DescriptionError(f"the scene holds no shapes{lamps}")
-    return chosen
+        what = f" but lamps ({', '.join(lamps)}); name one in `only` to bake it" if lamps else "; add those of the asset"
+        raise DescriptionError(f"the scene holds no shapes{what}")
+    return chosen, tuple((name, f"Shape {name!r} is a lamp and is left out of the asset.") for name in lamps)

@@ -69,8 +69,8 @@ def describe_scene(scene: mi.Scene, only: Sequence[str] | None) -> Description:
         return name
 
     candidates = [(item.id(), item) for item in scene.shapes()]
-    chosen = select(candidates, lambda item: item.is_emitter(), only)
-    return Description([shape(name, item, medium_name) for name, item in chosen], media)
+    chosen, notes = select(candidates, lambda item: item.is_emitter(), only)
+    return Description([shape(name, item, medium_name) for name, item in chosen], media, notes)
 
 
 def shape(name: str, item: mi.Shape, medium_name: Callable[[Any], str]) -> dict[str, Any]:

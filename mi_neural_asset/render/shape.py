@@ -50,7 +50,7 @@ def build_shape(asset, weights: str, to_world: mi.ScalarTransform4f, bsdf, handl
     with _lock:
         shapes = dict(asset.boundary_shapes())
         if bsdf is not None:
-            shapes = {key: {**shape, "bsdf": bsdf} for key, shape in shapes.items()}
+            shapes = {key: _with_bsdf(shape, bsdf) for key, shape in shapes.items()}
         group = mi.load_dict({"type": "shapegroup", **shapes}, parallel=False)
         instance = mi.load_dict({"type": "instance", "to_world": to_world, "group": group}, parallel=False)
         handle.asset, handle.instance, handle.to_world, handle.weights = asset, instance, to_world, weights
@@ -60,3 +60,11 @@ def build_shape(asset, weights: str, to_world: mi.ScalarTransform4f, bsdf, handl
         merge = mi.Properties("merge")
         merge["group"], merge["instance"], merge["handle"] = group, instance, handle
         return mi.PluginManager.instance().create_object(merge)
+
+
+def _with_bsdf(shape, bsdf):  # noqa: ANN001, ANN202
+    """A boundary shape, dict or mesh object, with another BSDF."""
+    if isinstance(shape, dict):
+        return {**shape, "bsdf": bsdf}
+    shape.set_bsdf(bsdf)
+    return shape

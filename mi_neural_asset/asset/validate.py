@@ -1,0 +1,161 @@
+"""What can be baked, and what a baker should hear before a long bake.
+
+What cannot be baked is an error that names the shape and says what to do; what is doubtful is an `Issue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .description import Description
+from .vocabulary import ANALYTIC, BSDFS, CHILDREN, ROLE
+
+
+class CannotBake(ValueError):
+    """The description holds something that cannot be baked; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something doubtful that does not stop a bake.
+
+    Attributes:
+        code: 'open-mesh', 'non-manifold', 'inward', 'unused-medium', 'open-shape' or 'emitter'.
+        subject: id of the shape, or name of the medium.
+        message: what is the matter, and what to do.
+    """
+
+    code: str
+    subject: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def check(description: Description) -> list[Issue]:
+    """Check that a description can be baked.
+
+    Returns:
+        what is doubtful, shape by shape.
+
+    Raises:
+        CannotBake: something cannot be baked: an unsupported shape, BSDF, texture or medium, a boundary with the `null`
+            BSDF, vertices that are not finite, a mesh without area, no shapes.
+    """
+    if not description.shapes:
+        raise CannotBake("there is no shape to bake; add one to the scene, or name one in `only`")
+    for name, tree in description.media.items():
+        check_plugins(tree, f"medium {name!r}", ("medium",))
+    issues = [Issue("emitter", name, text) for name, text in description.notes]
+    for shape in description.shapes:
+        issues += _check_shape(shape)
+    used = {shape[side] for shape in description.shapes for side in ("interior", "exterior")}
+    for name in description.media:
+        if name not in used:
+            issues.append(Issue("unused-medium", name, f"Medium {name!r} has no shape around it and does nothing; make it the interior of one."))
+    return issues
+
+
+def check_plugins(tree: dict[str, Any], where: str, roles: tuple[str, ...]) -> None:
+    """Raise `CannotBake` where a tree names a plugin outside the allow-list, or in a place where it cannot stand."""
+    kind = tree["type"]
+    if kind == "null":
+        raise CannotBake(
+            f"{where}: the BSDF 'null' (an index-matched boundary) is not supported, so pure volumes cannot be baked yet; "
+            "give the boundary a dielectric or rough dielectric BSDF"
+        )
+    if kind == "hair":
+        raise CannotBake(f"{where}: the BSDF 'hair' is not supported yet; what is: {', '.join(BSDFS)}")
+    if ROLE.get(kind) not in roles:
+        supported = ", ".join(name for name, role in ROLE.items() if role == roles[0])
+        raise CannotBake(f"{where}: {kind!r} is not supported; as a {roles[0]} there can be: {supported}")
+    for key, child in tree.items():
+        if isinstance(child, dict):
+            check_plugins(child, f"{where}, {key}", CHILDREN[ROLE[kind]])
+
+
+def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
+    name, geometry = shape["id"], shape["geometry"]
+    check_plugins(shape["bsdf"], f"shape {name!r}", ("BSDF",))
+    medium = shape["interior"]
+    if geometry["type"] == "mesh":
+        yield from _check_mesh(name, geometry, medium)
+        return
+    if geometry["type"] not in ANALYTIC:
+        raise CannotBake(f"shape {name!r} of type {geometry['type']!r} is not supported; convert it to a mesh (PLY)")
+    matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
+    if not torch.isfinite(matrix).all() or not torch.linalg.det(matrix[:3, :3]).abs() > 0:
+        raise CannotBake(f"shape {name!r}: its to_world is singular or not finite; give it an extent in every direction")
+    if medium is not None and geometry["type"] != "sphere":
+        yield Issue(
+            "open-shape", name,
+            f"Shape {name!r} ({geometry['type']}) has the interior medium {medium!r} but is open: paths leave the medium without "
+            "crossing a boundary. Close it with other shapes, or use a closed mesh.",
+        )  # fmt: skip
+
+
+def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iterator[Issue]:
+    vertices, faces = geometry["vertices"], geometry["faces"].long()
+    if bad := int((~torch.isfinite(vertices)).any(1).sum()):
+        raise CannotBake(f"shape {name!r}: {bad} of {len(vertices)} vertices are NaN or infinite; repair the mesh")
+    if geometry["normals"] is not None and (bad := int((~torch.isfinite(geometry["normals"])).any(1).sum())):
+        raise CannotBake(f"shape {name!r}: {bad} of {len(vertices)} vertex normals are NaN or infinite; repair the mesh")
+    if len(faces) == 0 or int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
+        raise CannotBake(f"shape {name!r}: it has no faces, or faces that name vertices which do not exist; repair the mesh")
+    topology = Topology(vertices, faces)
+    if not topology.area > 0:
+        raise CannotBake(f"shape {name!r}: all of its {len(faces)} triangles have no area; repair the mesh")
+    if topology.open_edges and medium is not None:
+        yield Issue(
+            "open-mesh", name,
+            f"Mesh {name!r} is open ({topology.open_edges} boundary edges) but has the interior medium {medium!r}: paths escape through "
+            "the holes and the result depends on where. Close the mesh before baking.",
+        )  # fmt: skip
+    if topology.crowded_edges:
+        yield Issue(
+            "non-manifold", name,
+            f"Mesh {name!r} has {topology.crowded_edges} edges shared by more than two triangles; inside and outside may be "
+            "ambiguous there.",
+        )  # fmt: skip
+    volume = -topology.volume if geometry["flip_normals"] else topology.volume
+    if not topology.open_edges and volume < 0:
+        what = "its inside and outside are exchanged" if medium is not None else "its front is inside"
+        yield Issue("inward", name, f"The closed mesh {name!r} faces inwards, so {what}. Flip its normals (flip_normals) or its faces.")
+
+
+class Topology:
+    """Edges, area and volume of a triangle mesh, with identical vertices taken as one.
+
+    Args:
+        vertices: [V, 3].
+        faces: int64 [F, 3].
+
+    Attributes:
+        open_edges: edges of one triangle.
+        crowded_edges: edges of more than two triangles.
+        area: of all triangles, in squared scene units.
+        volume: signed, in cubed scene units; positive if a closed mesh faces outwards.
+    """
+
+    def __init__(self, vertices: Tensor, faces: Tensor) -> None:
+        _, same = torch.unique(vertices + 0.0, dim=0, return_inverse=True)  # + 0.0: -0 is 0
+        corners = vertices.double()[faces]
+        merged = same[faces]
+        kept = (merged != merged.roll(1, 1)).all(1)  # triangles that are a line take part in no edge
+        merged = merged[kept]
+        edges = torch.cat([merged[:, [0, 1]], merged[:, [1, 2]], merged[:, [2, 0]]]).sort(1).values
+        uses = torch.unique(edges, dim=0, return_counts=True)[1]
+        self.open_edges, self.crowded_edges = int((uses == 1).sum()), int((uses > 2).sum())
+        local = corners - vertices.double().mean(0)
+        normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        self.area = float(normal.norm(dim=1).sum() / 2)
+        self.volume = float((local[:, 0] * normal).sum() / 6)
+
+
+__all__ = ["CannotBake", "Issue", "Topology", "check", "check_plugins"]
