@@ -135,7 +135,9 @@ class NeuralAsset:
 
     def __repr__(self) -> str:
         count = sum(value.numel() for value in self.weights.values())
-        shapes = ", ".join(shape["id"] for shape in self.boundary.shapes[:4]) + (", ..." if len(self.boundary.shapes) > 4 else "")
+        shapes = ", ".join(shape["id"] for shape in self.boundary.shapes[:4]) + (
+            ", ..." if len(self.boundary.shapes) > 4 else ""
+        )
         return (
             f"NeuralAsset(kind={self.kind!r}, shapes=[{shapes}], parameters={count}, proxy={self.config.proxy!r}, "
             f"coordinates={self.config.coordinates!r}, source={'embedded' if self.source else 'none'})"

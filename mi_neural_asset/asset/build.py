@@ -104,6 +104,8 @@ def build_mesh(name: str, geometry: dict[str, Any], children: dict[str, Any]) ->
     buffers = {"vertex_positions": vertices, "faces": faces, "vertex_normals": normals, "vertex_texcoords": texcoords}
     for key, values in buffers.items():
         if values is not None:
-            params[key] = type(params[key])(values.reshape(-1).numpy().astype(np.uint32 if key == "faces" else np.float32))
+            params[key] = type(params[key])(
+                values.reshape(-1).numpy().astype(np.uint32 if key == "faces" else np.float32)
+            )
     params.update()
     return mesh

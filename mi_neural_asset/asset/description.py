@@ -22,7 +22,15 @@ from .vocabulary import DescriptionError
 if TYPE_CHECKING:
     import mitsuba as mi
 
-__all__ = ["Description", "DescriptionError", "bounding_box", "bounding_sphere", "describe", "scene_dict", "shape_dicts"]
+__all__ = [
+    "Description",
+    "DescriptionError",
+    "bounding_box",
+    "bounding_sphere",
+    "describe",
+    "scene_dict",
+    "shape_dicts",
+]
 
 
 @dataclass(frozen=True)

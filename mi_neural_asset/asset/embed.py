@@ -53,7 +53,9 @@ def bitmap(props: mi.Properties, find: Callable[[str], str], name: str) -> dict[
     if image.pixel_format() in (P.XYZ, P.XYZA):
         image = image.convert(P.RGBA if image.has_alpha() else P.RGB, F.Float32, False)
     if image.pixel_format() not in (P.RGB, P.RGBA, P.Y, P.YA):
-        raise DescriptionError(f"{name}: images of pixel format {image.pixel_format()} cannot be embedded; convert it to RGB")
+        raise DescriptionError(
+            f"{name}: images of pixel format {image.pixel_format()} cannot be embedded; convert it to RGB"
+        )
     if image.component_format() not in (F.UInt8, F.UInt16, F.Float16, F.Float32):
         image = image.convert(image.pixel_format(), F.Float32, False)
     pixels = np.array(image)
@@ -75,7 +77,9 @@ def gridvolume(props: mi.Properties, find: Callable[[str], str], name: str) -> d
             tree["to_world"] = {"type": "transform", "matrix": (outer @ inner).tolist()}
     elif "grid" in props or "data" in props:
         if props.get("use_grid_bbox", False):
-            raise DescriptionError(f"{name}: use_grid_bbox with a grid in memory cannot be described; give to_world instead")
+            raise DescriptionError(
+                f"{name}: use_grid_bbox with a grid in memory cannot be described; give to_world instead"
+            )
         grid = np.array(props["grid"] if "grid" in props else props["data"])
     else:
         raise DescriptionError(f"{name}: has neither a file name nor a grid")
@@ -96,7 +100,9 @@ def mesh(shape: mi.Mesh, name: str) -> dict[str, Any]:
     params = mi.traverse(shape)
     vertices, faces = shape.vertex_count(), shape.face_count()
     if not vertices or not faces:
-        raise DescriptionError(f"shape {name!r}: the mesh holds {vertices} vertices and {faces} triangles; there is nothing to bake")
+        raise DescriptionError(
+            f"shape {name!r}: the mesh holds {vertices} vertices and {faces} triangles; there is nothing to bake"
+        )
 
     def read(key: str, width: int, dtype: type = np.float32) -> torch.Tensor:
         return torch.from_numpy(np.array(params[key]).astype(dtype).reshape(-1, width).copy())

@@ -22,7 +22,9 @@ __all__ = ["AssetFileError", "read", "write", "write_atomically"]
 
 MAX_ENTRIES = 100_000
 MAX_PICKLE = 64 * 2**20  # bytes; the structure without the tensors is small
-_ENTRY = re.compile(r"([^/\\]{1,255})/(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]+)\Z")
+_ENTRY = re.compile(
+    r"([^/\\]{1,255})/(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]+)\Z"
+)
 
 
 def write(path: str | os.PathLike, content: dict[str, Any]) -> None:
@@ -71,7 +73,9 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"asset file {str(path)!r} does not exist; bake it with: mi-neural-asset bake SCENE -o {path.name}")
+        raise FileNotFoundError(
+            f"asset file {str(path)!r} does not exist; bake it with: mi-neural-asset bake SCENE -o {path.name}"
+        )
     if path.is_dir():
         raise AssetFileError(f"{path}: is a folder, not an asset file (.pt)")
     try:
@@ -106,9 +110,13 @@ def _check_container(stream: Any, size: int) -> list[int]:  # noqa: ANN401
     for entry in entries:
         match = _ENTRY.match(entry.filename)
         if not match:
-            raise AssetFileError(f"the container has an entry {entry.filename[:80]!r} that torch does not write; this is not an asset file")
+            raise AssetFileError(
+                f"the container has an entry {entry.filename[:80]!r} that torch does not write; this is not an asset file"
+            )
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
-            raise AssetFileError(f"the entry {entry.filename!r} is compressed or encrypted, which torch does not do; {REBAKE}")
+            raise AssetFileError(
+                f"the entry {entry.filename!r} is compressed or encrypted, which torch does not do; {REBAKE}"
+            )
         if entry.filename in names:
             raise AssetFileError(f"the entry {entry.filename!r} occurs twice; {REBAKE}")
         names.add(entry.filename)
@@ -129,7 +137,9 @@ def _unpickle(stream: Any) -> Any:  # noqa: ANN401
     try:
         return torch.load(stream, map_location="cpu", weights_only=True, mmap=False)
     except pickle.UnpicklingError as error:
-        raise AssetFileError(f"the file holds more than tensors and plain values, so it is not opened; {REBAKE}") from error
+        raise AssetFileError(
+            f"the file holds more than tensors and plain values, so it is not opened; {REBAKE}"
+        ) from error
     except Exception as error:
         text = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise AssetFileError(f"the file is damaged ({text}); {REBAKE}") from error
@@ -154,4 +164,6 @@ def _check_storages(content: Any, sizes: list[int]) -> None:  # noqa: ANN401
             if storage.nbytes():
                 found[storage.data_ptr()] = storage.nbytes()
     if sorted(found.values()) != sorted(size for size in sizes if size):
-        raise AssetFileError(f"the tensors do not take the {sum(sizes)} bytes that the container has for them; {REBAKE}")
+        raise AssetFileError(
+            f"the tensors do not take the {sum(sizes)} bytes that the container has for them; {REBAKE}"
+        )

@@ -86,7 +86,7 @@ class _Reader:
         self.nodes, self.find = state.nodes, find
         self.place = lambda node: mi.parser.file_location(state, node)
         self._trees: dict[int, dict[str, Any]] = {}
-        self._media: dict[int, str] = {}
+        self._media: list[tuple[Any, str]] = []
         self.media: dict[str, dict[str, Any]] = {}
 
     def describe(self, only: Sequence[str] | None) -> Description:
@@ -99,7 +99,9 @@ class _Reader:
         for node in self.nodes:
             if node.props.plugin_name() == "scene":
                 return node
-        raise DescriptionError(f"the root is a {self.nodes[0].props.plugin_name()!r}, not a scene or a shape; give a whole scene")
+        raise DescriptionError(
+            f"the root is a {self.nodes[0].props.plugin_name()!r}, not a scene or a shape; give a whole scene"
+        )
 
     def _shapes(self, root: mi.parser.SceneNode) -> Iterable[tuple[str, Any]]:
         if root.type == mi.ObjectType.Shape:
@@ -121,7 +123,11 @@ class _Reader:
     def _type_of(self, value: Any) -> mi.ObjectType | None:  # noqa: ANN401
         if isinstance(value, mi.Properties.ResolvedReference):
             return self.nodes[value.index()].type
-        for cls, kind in ((mi.BSDF, mi.ObjectType.BSDF), (mi.Medium, mi.ObjectType.Medium), (mi.Emitter, mi.ObjectType.Emitter)):
+        for cls, kind in (
+            (mi.BSDF, mi.ObjectType.BSDF),
+            (mi.Medium, mi.ObjectType.Medium),
+            (mi.Emitter, mi.ObjectType.Emitter),
+        ):
             if isinstance(value, cls):
                 return kind
         return None
@@ -131,7 +137,9 @@ class _Reader:
             return readback.shape(name, shape, self._medium)
         plugin, props = shape.props.plugin_name(), shape.props
         if plugin not in (*ANALYTIC, *MESH_PLUGINS):
-            hint = HINTS.get(plugin, f"what can be baked: {', '.join((*MESH_PLUGINS, *ANALYTIC))}; convert it to a mesh (PLY)")
+            hint = HINTS.get(
+                plugin, f"what can be baked: {', '.join((*MESH_PLUGINS, *ANALYTIC))}; convert it to a mesh (PLY)"
+            )
             raise DescriptionError(f"shape {name!r} of type {plugin!r} ({self.place(shape)}) cannot be baked: {hint}")
         bsdf, interior, exterior, lamp = None, None, None, False
         for key, value in _children(props):
@@ -166,13 +174,14 @@ class _Reader:
     def _medium(self, value: Any) -> str:  # noqa: ANN401
         """Name of a medium, which is described when it is first met."""
         reference = isinstance(value, mi.Properties.ResolvedReference)
-        key = value.index() if reference else hash(value)
-        if key not in self._media:
-            wish = self.nodes[key].props.id() if reference else value.id()
-            name = unique(wish if wish and not wish.startswith("_") else "medium", self.media)
-            self._media[key] = name
-            self.media[name] = self._tree_of(value, name)
-        return self._media[key]
+        for known, name in self._media:
+            if type(known) is type(value) and (known.index() == value.index() if reference else known == value):
+                return name
+        wish = self.nodes[value.index()].props.id() if reference else value.id()
+        name = unique(wish if wish and not wish.startswith("_") else "medium", self.media)
+        self._media.append((value, name))
+        self.media[name] = self._tree_of(value, name)
+        return name
 
     def _tree_of(self, value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
         if not isinstance(value, mi.Properties.ResolvedReference):
@@ -194,7 +203,9 @@ class _Reader:
             value = props[key]
             slot = key.replace("_arg_", "nested_") if key.startswith("_arg_") else key
             if key == "filename":
-                raise DescriptionError(f"{name} ({self.place(node)}) reads a file; only bitmap and gridvolume can be embedded")
+                raise DescriptionError(
+                    f"{name} ({self.place(node)}) reads a file; only bitmap and gridvolume can be embedded"
+                )
             child = isinstance(value, (mi.Properties.ResolvedReference, mi.Object))
             tree[slot] = self._tree_of(value, f"{where}.{slot}") if child else embed.value(value)
         return tree
@@ -232,6 +243,8 @@ def select(
     lamps = [name for name, shape in named.items() if is_lamp(shape)]
     chosen = [(name, shape) for name, shape in named.items() if name not in lamps]
     if not chosen:
-        what = f" but lamps ({', '.join(lamps)}); name one in `only` to bake it" if lamps else "; add those of the asset"
+        what = (
+            f" but lamps ({', '.join(lamps)}); name one in `only` to bake it" if lamps else "; add those of the asset"
+        )
         raise DescriptionError(f"the scene holds no shapes{what}")
     return chosen, tuple((name, f"Shape {name!r} is a lamp and is left out of the asset.") for name in lamps)

@@ -20,7 +20,7 @@ from .vocabulary import DescriptionError
 
 _ADVICE = "pass the scene file or the dict instead of the loaded object"
 
-# Class -> plugin, values copied by name, nested objects (optional ones end in '?'), words read from the object's text.
+# Class -> plugin, values copied by name, nested objects, words read from the object's text ('?': may be absent).
 _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "SmoothDiffuse": ("diffuse", (), ("reflectance",), ()),
     "SmoothDielectric": ("dielectric", ("eta",), ("specular_reflectance?", "specular_transmittance?"), ()),
@@ -37,6 +37,13 @@ _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
     "RoughPlastic": (
         "roughplastic", ("eta", "alpha"), ("diffuse_reflectance", "specular_reflectance?"), ("distribution", "sample_visible", "nonlinear"),
     ),
+    "Principled": (
+        "principled",
+        ("main_specular_sampling_rate", "clearcoat_sampling_rate?", "diffuse_reflectance_sampling_rate", "specular?", "eta?"),
+        ("base_color", "roughness", "anisotropic?", "metallic?", "spec_trans?", "spec_tint?", "sheen?", "sheen_tint?", "flatness?",
+         "clearcoat?", "clearcoat_gloss?"),
+        (),
+    ),
     "TwoSidedBRDF": ("twosided", (), ("brdf_0", "brdf_1"), ()),
     "IsotropicPhaseFunction": ("isotropic", (), (), ()),
     "RayleighPhaseFunction": ("rayleigh", (), (), ()),
@@ -45,7 +52,6 @@ _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
     "HomogeneousMedium": ("homogeneous", ("scale",), ("albedo", "sigma_t", "phase_function"), ()),
 }  # fmt: skip
 _RELATIVE_ETA = ("dielectric", "thindielectric", "roughdielectric", "plastic", "roughplastic")
-
 
 
 def describe_scene(scene: mi.Scene, only: Sequence[str] | None) -> Description:
@@ -82,7 +88,9 @@ def shape(name: str, item: mi.Shape, medium_name: Callable[[Any], str]) -> dict[
         matrix = np.array(mi.traverse(item)["to_world"].matrix, dtype=np.float64).reshape(4, 4)
         geometry = {"type": kind.lower(), "to_world": matrix.tolist(), "flip_normals": bool(item.has_flipped_normals())}
     else:
-        raise DescriptionError(f"shape {name!r} of class {kind} cannot be baked: only meshes, spheres, rectangles, disks and cylinders")
+        raise DescriptionError(
+            f"shape {name!r} of class {kind} cannot be baked: only meshes, spheres, rectangles, disks and cylinders"
+        )
     interior, exterior = item.interior_medium(), item.exterior_medium()
     return {
         "id": name,
@@ -123,7 +131,8 @@ def _read(item: mi.Object, where: str) -> Any:  # noqa: ANN401
         return _read(nested["value"], where)
     result: dict[str, Any] = {"type": plugin}
     for name in values:
-        result[name] = _number(params[name])
+        if name.rstrip("?") in params or not name.endswith("?"):
+            result[name.rstrip("?")] = _number(params[name.rstrip("?")])
     for name in objects:
         if name.rstrip("?") in nested:
             result[name.rstrip("?")] = _read(nested.pop(name.rstrip("?")), f"{where}.{name.rstrip('?')}")
@@ -173,4 +182,6 @@ def _same(one: mi.Object, other: mi.Object) -> bool:
     names = {key for key in a.keys()}  # noqa: SIM118, C416
     if one.class_name() != other.class_name() or names != {key for key in b.keys()} or str(one) != str(other):  # noqa: SIM118, C416
         return False
-    return all(np.array_equal(np.array(a[key]), np.array(b[key])) for key in names if "Transform" not in type(a[key]).__name__)
+    return all(
+        np.array_equal(np.array(a[key]), np.array(b[key])) for key in names if "Transform" not in type(a[key]).__name__
+    )

@@ -20,7 +20,12 @@ MAX_SHAPES, MAX_DEPTH, MAX_VALUES = 4096, 16, 1_000_000
 REBAKE = "the file is damaged or not an asset: bake it again, or get a fresh copy"
 
 _MESH = ("type", "vertices", "faces", "normals", "texcoords", "face_normals", "flip_normals", "attributes")
-_ANALYTIC = {"sphere": {"center": 3, "radius": 1}, "cylinder": {"p0": 3, "p1": 3, "radius": 1}, "rectangle": {}, "disk": {}}
+_ANALYTIC = {
+    "sphere": {"center": 3, "radius": 1},
+    "cylinder": {"p0": 3, "p1": 3, "radius": 1},
+    "rectangle": {},
+    "disk": {},
+}
 _BITMAP = ("type", "data", "srgb_gamma", "raw", "filter_type", "wrap_mode", "to_uv", "format")
 _GRID = ("type", "data", "raw", "filter_type", "wrap_mode", "to_world", "accel")
 _PIXELS = (torch.uint8, torch.uint16, torch.float16, torch.float32)
@@ -106,7 +111,9 @@ def matrix(value: Any, where: str) -> None:
         raise fail(where, "an invertible matrix", "a singular one")
 
 
-def tensor(value: Any, where: str, shape: Sequence[int | None], dtypes: Sequence[torch.dtype] = (torch.float32,)) -> Tensor:
+def tensor(
+    value: Any, where: str, shape: Sequence[int | None], dtypes: Sequence[torch.dtype] = (torch.float32,)
+) -> Tensor:
     """A plain, dense, finite CPU tensor of a shape (None: any positive size) and one of some types."""
     wanted = f"{' or '.join(map(_dtype, dtypes))} [{', '.join('any' if n is None else str(n) for n in shape)}]"
     if type(value) is not Tensor:
@@ -163,7 +170,9 @@ def check_description(value: Any, where: str) -> None:
             raise fail(f"{where}.media", "names as keys", key)
         check_tree(tree, f"{where}.media.{key}", ("medium",))
     if type(shapes) is not list or not 1 <= len(shapes) <= MAX_SHAPES:
-        raise fail(f"{where}.shapes", f"a list of 1 to {MAX_SHAPES} shapes", len(shapes) if type(shapes) is list else shapes)
+        raise fail(
+            f"{where}.shapes", f"a list of 1 to {MAX_SHAPES} shapes", len(shapes) if type(shapes) is list else shapes
+        )
     names = set()
     for k, shape in enumerate(shapes):
         here = f"{where}.shapes[{k}]"
@@ -225,7 +234,9 @@ def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0) -> 
     if type(kind) is not str or ROLE.get(kind) not in roles:
         allowed = ", ".join(name for name, role in ROLE.items() if role in roles)
         raise fail(f"{where}.type" if type(value) is dict else where, f"one of {allowed}", kind if kind else value)
-    special = {"rgb": _rgb, "spectrum": _spectrum, "transform": _transform, "bitmap": _bitmap, "gridvolume": _grid}.get(kind)
+    special = {"rgb": _rgb, "spectrum": _spectrum, "transform": _transform, "bitmap": _bitmap, "gridvolume": _grid}.get(
+        kind
+    )
     if special:
         special(value, where)
         if kind not in ("bitmap", "gridvolume"):
@@ -290,7 +301,9 @@ def check_content(content: Any) -> None:
         AssetFileError: the message names the field.
     """
     if type(content) is not dict or content.get("magic") != MAGIC:
-        raise AssetFileError(f"magic: this is not a neural asset; {_guess(content)}make one with: mi-neural-asset bake SCENE -o ASSET")
+        raise AssetFileError(
+            f"magic: this is not a neural asset; {_guess(content)}make one with: mi-neural-asset bake SCENE -o ASSET"
+        )
     version = content.get("version")
     if type(version) is not int or version < 1:
         raise fail("version", f"a number from 1 to {VERSION}", version)

@@ -58,7 +58,13 @@ def check(description: Description) -> list[Issue]:
     used = {shape[side] for shape in description.shapes for side in ("interior", "exterior")}
     for name in description.media:
         if name not in used:
-            issues.append(Issue("unused-medium", name, f"Medium {name!r} has no shape around it and does nothing; make it the interior of one."))
+            issues.append(
+                Issue(
+                    "unused-medium",
+                    name,
+                    f"Medium {name!r} has no shape around it and does nothing; make it the interior of one.",
+                )
+            )
     return issues
 
 
@@ -91,7 +97,9 @@ def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
         raise CannotBake(f"shape {name!r} of type {geometry['type']!r} is not supported; convert it to a mesh (PLY)")
     matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
     if not torch.isfinite(matrix).all() or not torch.linalg.det(matrix[:3, :3]).abs() > 0:
-        raise CannotBake(f"shape {name!r}: its to_world is singular or not finite; give it an extent in every direction")
+        raise CannotBake(
+            f"shape {name!r}: its to_world is singular or not finite; give it an extent in every direction"
+        )
     if medium is not None and geometry["type"] != "sphere":
         yield Issue(
             "open-shape", name,
@@ -105,9 +113,13 @@ def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iter
     if bad := int((~torch.isfinite(vertices)).any(1).sum()):
         raise CannotBake(f"shape {name!r}: {bad} of {len(vertices)} vertices are NaN or infinite; repair the mesh")
     if geometry["normals"] is not None and (bad := int((~torch.isfinite(geometry["normals"])).any(1).sum())):
-        raise CannotBake(f"shape {name!r}: {bad} of {len(vertices)} vertex normals are NaN or infinite; repair the mesh")
+        raise CannotBake(
+            f"shape {name!r}: {bad} of {len(vertices)} vertex normals are NaN or infinite; repair the mesh"
+        )
     if len(faces) == 0 or int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
-        raise CannotBake(f"shape {name!r}: it has no faces, or faces that name vertices which do not exist; repair the mesh")
+        raise CannotBake(
+            f"shape {name!r}: it has no faces, or faces that name vertices which do not exist; repair the mesh"
+        )
     topology = Topology(vertices, faces)
     if not topology.area > 0:
         raise CannotBake(f"shape {name!r}: all of its {len(faces)} triangles have no area; repair the mesh")
@@ -126,7 +138,11 @@ def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iter
     volume = -topology.volume if geometry["flip_normals"] else topology.volume
     if not topology.open_edges and volume < 0:
         what = "its inside and outside are exchanged" if medium is not None else "its front is inside"
-        yield Issue("inward", name, f"The closed mesh {name!r} faces inwards, so {what}. Flip its normals (flip_normals) or its faces.")
+        yield Issue(
+            "inward",
+            name,
+            f"The closed mesh {name!r} faces inwards, so {what}. Flip its normals (flip_normals) or its faces.",
+        )
 
 
 class Topology:
