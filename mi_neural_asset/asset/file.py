@@ -21,6 +21,7 @@ from .schema import REBAKE, AssetFileError, check_content
 __all__ = ["AssetFileError", "read", "write", "write_atomically"]
 
 MAX_ENTRIES = 100_000
+CHUNK = 2**20  # bytes
 MAX_PICKLE = 64 * 2**20  # bytes; the structure without the tensors is small
 _ENTRY = re.compile(
     r"([^/\\]{1,255})/(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]+)\Z"
@@ -91,7 +92,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _check_container(stream: Any, size: int) -> list[int]:  # noqa: ANN401
-    """Look at the zip directory without unpacking anything; returns the sizes of the tensor records.
+    """Look at the zip directory, then at the checksums, which torch ignores; returns the sizes of the tensor records.
 
     Records are stored, not compressed, so a file can never unpack to more than its own size.
     """
@@ -100,36 +101,43 @@ def _check_container(stream: Any, size: int) -> list[int]:  # noqa: ANN401
     start = stream.read(4)
     try:
         with zipfile.ZipFile(stream) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+            tensors = _check_directory(archive.infolist(), size)
+            for entry in archive.infolist():
+                with archive.open(entry) as record:
+                    while record.read(CHUNK):
+                        pass
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, AssetFileError):
+            raise
         what = "is cut off or damaged" if start == b"PK\x03\x04" else "is not an asset file"
         raise AssetFileError(f"the file {what} ({error}); {REBAKE}") from error
+    return tensors
+
+
+def _check_directory(entries: list[zipfile.ZipInfo], size: int) -> list[int]:
+    """The entries are those that torch writes: no other names, none twice, none compressed, no more than the file holds."""
     if not 1 <= len(entries) <= MAX_ENTRIES:
         raise AssetFileError(f"the container has {len(entries)} entries; {REBAKE}")
     names, total, folders, tensors = set(), 0, set(), []
     for entry in entries:
-        match = _ENTRY.match(entry.filename)
+        name, match = entry.filename, _ENTRY.match(entry.filename)
         if not match:
-            raise AssetFileError(
-                f"the container has an entry {entry.filename[:80]!r} that torch does not write; this is not an asset file"
-            )
+            raise AssetFileError(f"its entry {name[:80]!r} is not one that torch writes; this is not an asset file")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
-            raise AssetFileError(
-                f"the entry {entry.filename!r} is compressed or encrypted, which torch does not do; {REBAKE}"
-            )
-        if entry.filename in names:
-            raise AssetFileError(f"the entry {entry.filename!r} occurs twice; {REBAKE}")
-        names.add(entry.filename)
+            raise AssetFileError(f"its entry {name!r} is compressed or encrypted, which torch does not do; {REBAKE}")
+        if name in names:
+            raise AssetFileError(f"its entry {name!r} occurs twice; {REBAKE}")
+        names.add(name)
         folders.add(match[1])
         total += entry.file_size
         if match[2].startswith("data/"):
             tensors.append(entry.file_size)
         if match[2] == "data.pkl" and entry.file_size > MAX_PICKLE:
-            raise AssetFileError(f"the structure takes {entry.file_size} bytes, more than {MAX_PICKLE}; {REBAKE}")
+            raise AssetFileError(f"its structure takes {entry.file_size} bytes, more than {MAX_PICKLE}; {REBAKE}")
     if total > size:
-        raise AssetFileError(f"the entries claim {total} bytes, the file has {size}; {REBAKE}")
+        raise AssetFileError(f"its entries claim {total} bytes, the file has {size}; {REBAKE}")
     if len(folders) != 1 or f"{folders.pop()}/data.pkl" not in names:
-        raise AssetFileError(f"the container is not one that torch wrote; {REBAKE}")
+        raise AssetFileError(f"its container is not one that torch wrote; {REBAKE}")
     return tensors
 
 
