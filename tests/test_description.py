@@ -1,7 +1,7 @@
-"""Scenes as plain values: rebuilt scenes render the same image, bit for bit; what cannot be described is refused by name.
+"""Scenes as plain values: rebuilt scenes render the same image, bit for bit; the rest is refused by name.
 
-Transforms here are in double precision, as Mitsuba's parser makes them: a ScalarTransform4f brings an inverse with single
-precision errors of its own, which a description does not keep.
+Transforms here are in double precision, as Mitsuba's parser makes them: a ScalarTransform4f brings an inverse with
+single precision errors of its own, which a description does not keep.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rgb(*value):
 
 
 def lights(mi):
-    """What stands around every asset here; the film adds nothing up, because the order of sums differs from run to run."""
+    """What stands around every asset here; the film adds nothing up: the order of sums differs from run to run."""
     t = mi.ScalarTransform4f
     film = plugin("hdrfilm", width=48, height=48, rfilter=plugin("box"))
     return {
@@ -48,8 +48,8 @@ def render(mi, scene):
 def render_original(mi, shapes):
     """The scene as its author wrote it, with each shape loaded on its own where nothing refers to anything.
 
-    (Given as one dict, Mitsuba folds other constants into the kernels, and images differ by 1e-6: so does the original from
-    itself, once a BSDF is passed as an object.)
+    (Given as one dict, Mitsuba folds other constants into the kernels, and images differ by 1e-6: so does the original
+    from itself, once a BSDF is passed as an object.)
     """
     if "water" not in shapes:
         shapes = {name: mi.load_dict(shape) for name, shape in shapes.items()}
@@ -78,10 +78,16 @@ def textures_in_memory(mi, tmp_path):
     rough = plugin("roughconductor", material="Au", alpha=half)
     return {
         "a": plugin("cube", bsdf=plugin("diffuse", reflectance=plugin("bitmap", data=mi.TensorXf(pixels)))),
-        "b": plugin("sphere", center=[1.5, 0, 0], radius=0.6, bsdf=plugin("twosided", inner=plugin("diffuse", reflectance=raw))),
+        "b": plugin(
+            "sphere", center=[1.5, 0, 0], radius=0.6, bsdf=plugin("twosided", inner=plugin("diffuse", reflectance=raw))
+        ),
         "c": plugin("sphere", center=[-1.5, 0, 0], radius=0.6, bsdf=rough),
-        "d": plugin("rectangle", to_world=mi.ScalarAffineTransform4d().translate([0, 0, -2]), bsdf=plugin("diffuse", reflectance=checks)),
-    }  # fmt: skip
+        "d": plugin(
+            "rectangle",
+            to_world=mi.ScalarAffineTransform4d().translate([0, 0, -2]),
+            bsdf=plugin("diffuse", reflectance=checks),
+        ),
+    }
 
 
 def jade(mi, tmp_path):
@@ -111,9 +117,14 @@ def nested(mi, tmp_path):
     return {
         "water": plugin("homogeneous", albedo=0.5, sigma_t=plugin("spectrum", value=[(400, 0.2), (700, 0.6)])),
         "outer": plugin("sphere", radius=1.5, bsdf=plugin("dielectric"), interior=plugin("ref", id="water")),
-        "inner": plugin("cube", to_world=mi.ScalarAffineTransform4d().scale(0.5), bsdf=plugin("dielectric", int_ior=1.3, ext_ior="water"),
-                        interior=JADE, exterior=plugin("ref", id="water")),
-    }  # fmt: skip
+        "inner": plugin(
+            "cube",
+            to_world=mi.ScalarAffineTransform4d().scale(0.5),
+            bsdf=plugin("dielectric", int_ior=1.3, ext_ior="water"),
+            interior=JADE,
+            exterior=plugin("ref", id="water"),
+        ),
+    }
 
 
 def materials(mi, tmp_path):
@@ -129,9 +140,15 @@ def materials(mi, tmp_path):
         "a": plugin("sphere", to_world=t().translate([-1, 0, 0]).scale(0.8), flip_normals=True, bsdf=gold),
         "b": plugin("disk", to_world=t().translate([1, 0, 0]).rotate([1, 0, 0], 20), bsdf=both),
         "c": plugin("cylinder", p0=[0, 1, 0], p1=[1, 2, 0], radius=0.3, bsdf=plugin("conductor", material="Cu")),
-        "d": plugin("cube", to_world=t().translate([0, -1.5, 0]).scale(0.4), flip_normals=True, face_normals=True, bsdf=blend),
-        "e": plugin("cube", to_world=t().translate([0, 0, 1]).scale([0.4, 0.4, -0.4]), bsdf=plugin("mask", opacity=0.7, x=plugin("diffuse"))),
-    }  # fmt: skip
+        "d": plugin(
+            "cube", to_world=t().translate([0, -1.5, 0]).scale(0.4), flip_normals=True, face_normals=True, bsdf=blend
+        ),
+        "e": plugin(
+            "cube",
+            to_world=t().translate([0, 0, 1]).scale([0.4, 0.4, -0.4]),
+            bsdf=plugin("mask", opacity=0.7, x=plugin("diffuse")),
+        ),
+    }
 
 
 SCENES = {f.__name__: f for f in (textured, textures_in_memory, jade, smoke, nested, materials)}
@@ -190,7 +207,9 @@ XML = """<scene version="3.0.0">
   <integrator type="path"/>
   <emitter type="constant"/>
   <texture type="bitmap" id="paint"> <string name="filename" value="images/paint.png"/> </texture>
-  <medium type="homogeneous" id="wax"> <spectrum name="sigma_t" value="0.5"/> <rgb name="albedo" value="0.9 0.8 0.7"/> </medium>
+  <medium type="homogeneous" id="wax">
+    <spectrum name="sigma_t" value="0.5"/> <rgb name="albedo" value="0.9 0.8 0.7"/>
+  </medium>
   <bsdf type="roughdielectric" id="glass"> <float name="alpha" value="$alpha"/> </bsdf>
   <shape type="cube" id="candle"> <ref id="glass"/> <ref name="interior" id="wax"/> </shape>
   <shape type="sphere" id="ball"> <bsdf type="diffuse"> <ref name="reflectance" id="paint"/> </bsdf> </shape>
@@ -266,9 +285,12 @@ def test_plain_means_plain(llvm, tmp_path):
 def test_shared_bsdf_and_medium_are_one(llvm):
     ball = {"bsdf": plugin("ref", id="glass"), "interior": plugin("ref", id="wax")}
     scene = {
-        "type": "scene", "glass": plugin("dielectric"), "wax": plugin("homogeneous"),
-        "a": plugin("sphere", **ball), "b": plugin("cube", **ball),
-    }  # fmt: skip
+        "type": "scene",
+        "glass": plugin("dielectric"),
+        "wax": plugin("homogeneous"),
+        "a": plugin("sphere", **ball),
+        "b": plugin("cube", **ball),
+    }
     described = describe(scene)
     assert list(described.media) == ["wax"]
     shapes = dict(shape_dicts(described, media=True))

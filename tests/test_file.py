@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
-from mi_neural_asset.asset import file, info
+from mi_neural_asset.asset import file, info, schema, vocabulary
 from mi_neural_asset.asset.asset import NeuralAsset, load
 from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.asset.schema import AssetFileError, check_content
@@ -25,11 +26,18 @@ def description():
     """One of everything that a description holds."""
     generator = torch.Generator().manual_seed(0)
     mesh = {
-        "type": "mesh", "vertices": torch.rand(4, 3, generator=generator), "normals": torch.rand(4, 3, generator=generator),
+        "type": "mesh",
+        "vertices": torch.rand(4, 3, generator=generator),
+        "normals": torch.rand(4, 3, generator=generator),
         "faces": torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=torch.int32),
-        "texcoords": torch.rand(4, 2, generator=generator), "face_normals": False, "flip_normals": True,
-        "attributes": {"vertex_color": torch.rand(4, 3, generator=generator), "face_id": torch.rand(4, 1, generator=generator)},
-    }  # fmt: skip
+        "texcoords": torch.rand(4, 2, generator=generator),
+        "face_normals": False,
+        "flip_normals": True,
+        "attributes": {
+            "vertex_color": torch.rand(4, 3, generator=generator),
+            "face_id": torch.rand(4, 1, generator=generator),
+        },
+    }
     place = {"type": "transform", "matrix": [[2.0, 0, 0, 1], [0, 2.0, 0, 1], [0, 0, 2.0, 1], [0, 0, 0, 1]]}
     paint = {
         "type": "bitmap",
@@ -53,15 +61,31 @@ def description():
     colour = {"type": "spectrum", "value": [[400.0, 0.1], [700.0, 0.3]]}
     return Description(
         [
-            {"id": "mesh", "geometry": mesh, "bsdf": {"type": "diffuse", "reflectance": paint}, "interior": "smoke", "exterior": None},
-            {"id": "ball", "geometry": sphere, "bsdf": {"type": "roughdielectric", "alpha": 0.1, "int_ior": "water",
-             "specular_transmittance": {"type": "rgb", "value": [0.9, 0.8, 0.7]}}, "interior": "wax", "exterior": "smoke"},
+            {
+                "id": "mesh",
+                "geometry": mesh,
+                "bsdf": {"type": "diffuse", "reflectance": paint},
+                "interior": "smoke",
+                "exterior": None,
+            },
+            {
+                "id": "ball",
+                "geometry": sphere,
+                "bsdf": {
+                    "type": "roughdielectric",
+                    "alpha": 0.1,
+                    "int_ior": "water",
+                    "specular_transmittance": {"type": "rgb", "value": [0.9, 0.8, 0.7]},
+                },
+                "interior": "wax",
+                "exterior": "smoke",
+            },
         ],
         {
             "smoke": {"type": "heterogeneous", "sigma_t": grid, "scale": 3.0},
             "wax": {"type": "homogeneous", "albedo": colour, "nested_0": {"type": "hg", "g": 0.5}},
         },
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -70,10 +94,19 @@ def asset():
     config = ModelConfig(**SMALL)
     whole = description()
     return NeuralAsset(
-        boundary=whole.without_media(), source=whole, center=[0.1, 0.2, 0.3], scale=2.0, config=config,
-        weights=dict(Transport(config).state_dict()), units="metres",
-        provenance={"seed": 1, "versions": {"torch": "2"}, "validation": {"nll": -0.1, "ratio": [1.0, float("nan"), None]}},
-    )  # fmt: skip
+        boundary=whole.without_media(),
+        source=whole,
+        center=[0.1, 0.2, 0.3],
+        scale=2.0,
+        config=config,
+        weights=dict(Transport(config).state_dict()),
+        units="metres",
+        provenance={
+            "seed": 1,
+            "versions": {"torch": "2"},
+            "validation": {"nll": -0.1, "ratio": [1.0, float("nan"), None]},
+        },
+    )
 
 
 @pytest.fixture
@@ -120,6 +153,14 @@ def test_model_has_the_weights_and_shares_their_memory(asset):
     for name, value in model.state_dict().items():
         assert value.data_ptr() == asset.weights[name].data_ptr()
     assert not model.training and not any(p.requires_grad for p in model.parameters())
+
+
+def test_notes_of_odd_types_are_made_plain(asset, tmp_path):
+    """A bake is never lost over a note."""
+    notes = {"torch": torch.__version__, "nll": np.float64(0.5), "steps": np.int64(3), "size": (1, 2), "path": tmp_path}
+    asset.replace(provenance=notes).save(tmp_path / "a.pt")
+    expected = {"torch": str(torch.__version__), "nll": 0.5, "steps": 3, "size": [1, 2], "path": str(tmp_path)}
+    equal(load(tmp_path / "a.pt").provenance, expected)
 
 
 def test_any_model_size_loads(tmp_path, asset):
@@ -206,7 +247,7 @@ def test_full_disk(asset, tmp_path, monkeypatch):
 
 
 def test_unsound_asset_is_not_written(asset, tmp_path):
-    with pytest.raises(AssetFileError, match="scale: expected a positive number, got -1"):
+    with pytest.raises(AssetFileError, match="scale: expected a positive number, got -1.*nothing was written"):
         asset.replace(scale=-1.0).save(tmp_path / "a.pt")
     assert not list(tmp_path.iterdir())
 
@@ -305,7 +346,7 @@ def test_truncated_at_every_length(asset, tmp_path):
 
 
 def test_flipped_bits_never_give_another_asset(asset, tmp_path):
-    """Single flipped bytes: an error, or the very same asset (the byte is padding).  Torch alone would read wrong weights."""
+    """Flipped bytes: an error, or the very same asset (padding).  Torch alone would read wrong weights."""
     asset.save(tmp_path / "a.pt")
     data = bytearray((tmp_path / "a.pt").read_bytes())
     generator = np.random.default_rng(0)
@@ -426,8 +467,16 @@ CASES = [
     ("config/width", 9, r"weights\.flow.*expected float32 \[.*9.*\], got \[.*8.*\]"),
     ("weights/extra", torch.zeros(1), r"weights: unknown field 'extra'"),
     ("weights/position_grid.table", nan, r"weights\.position_grid\.table: 1 of \d+ values are NaN"),
-    ("weights/position_grid.table", lambda t: t.double(), r"weights\.position_grid\.table: expected float32 \[48, 10\], got float64"),
-    ("weights/position_grid.table", lambda t: t[:, :9].contiguous(), r"table: expected float32 \[48, 10\], got \[48, 9\]"),
+    (
+        "weights/position_grid.table",
+        lambda t: t.double(),
+        r"weights\.position_grid\.table: expected float32 \[48, 10\], got float64",
+    ),
+    (
+        "weights/position_grid.table",
+        lambda t: t[:, :9].contiguous(),
+        r"table: expected float32 \[48, 10\], got \[48, 9\]",
+    ),
     ("weights/position_grid.table", lambda t: t.tolist(), r"table: expected a tensor"),
     ("weights/position_grid.table", lambda t: t.to_sparse(), r"table: expected a dense|tensors do not take"),
     ("weights/position_grid.table", lambda t: t[:1, :1].expand(48, 10), r"table: expected a dense, contiguous"),
@@ -448,7 +497,11 @@ CASES = [
     (f"{MESH}/geometry/vertices", lambda t: t[:0], r"vertices: expected float32 \[any, 3\], got \[0, 3\]"),
     (f"{MESH}/geometry/normals", lambda t: t[:3], r"normals: expected float32 \[4, 3\], got \[3, 3\]"),
     (f"{MESH}/geometry/face_normals", 1, r"face_normals: expected True or False"),
-    (f"{MESH}/geometry/attributes", {"weight": torch.zeros(4, 1)}, r"attributes: expected names that begin with vertex_ or face_"),
+    (
+        f"{MESH}/geometry/attributes",
+        {"weight": torch.zeros(4, 1)},
+        r"attributes: expected names that begin with vertex_ or face_",
+    ),
     (f"{BALL}/bsdf/type", "measured", r"bsdf\.type: expected one of diffuse.*got 'measured'"),
     (f"{BALL}/bsdf/type", "homogeneous", r"bsdf\.type: expected one of diffuse"),
     (f"{BALL}/bsdf/type", "null", r"bsdf\.type: expected one of"),
@@ -464,9 +517,13 @@ CASES = [
     (f"{PAINT}/type", "volume", r"reflectance\.type: expected one of"),
     ("source/media/smoke/sigma_t/data", nan, r"source\.media\.smoke\.sigma_t\.data: 1 of 24 values are NaN"),
     ("source/media/smoke/sigma_t/grid", 1, r"sigma_t: unknown field 'grid'"),
-    ("source/media/wax/albedo/value", [[700.0, 1.0], [400.0, 1.0]], r"value: expected at least two pairs of rising wavelengths"),
+    (
+        "source/media/wax/albedo/value",
+        [[700.0, 1.0], [400.0, 1.0]],
+        r"value: expected at least two pairs of rising wavelengths",
+    ),
     ("source/media/wax/nested_0", {"type": "diffuse"}, r"nested_0\.type: expected one of isotropic"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("path", "value", "match"), CASES, ids=[f"{k}-{case[0]}" for k, case in enumerate(CASES)])
@@ -523,9 +580,17 @@ def test_info_says_everything(saved, capsys):
     assert info.main(saved) == 0
     text = capsys.readouterr().out
     for words in (
-        str(saved), "kind                     transport", "metres, y", "mesh, 4 vertices, 4 triangles", "diffuse(reflectance bitmap(",
-        "sphere, interior wax, exterior smoke", "source (embedded)", "proxy", "nll                  -0.1", "torch",
-    ):  # fmt: skip
+        str(saved),
+        "kind                     transport",
+        "metres, y",
+        "mesh, 4 vertices, 4 triangles",
+        "diffuse(reflectance bitmap(",
+        "sphere, interior wax, exterior smoke",
+        "source (embedded)",
+        "proxy",
+        "nll                  -0.1",
+        "torch",
+    ):
         assert words in text, words
 
 
@@ -538,6 +603,13 @@ def test_repr_is_short(asset):
         repr(asset).startswith("NeuralAsset(kind='transport', shapes=[mesh, ball], parameters=")
         and len(repr(asset)) < 300
     )
+
+
+def test_format_is_written_down():
+    """docs/file_format.md names every field and every plugin that a file may hold."""
+    text = (ROOT / "docs/file_format.md").read_text()
+    names = {*schema.FIELDS, *schema._MESH, *schema._BITMAP, *schema._GRID, *vocabulary.ROLE, *vocabulary.ANALYTIC}
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
 
 
 def test_container_check_needs_no_torch_load(saved, monkeypatch):

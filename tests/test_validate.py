@@ -26,9 +26,15 @@ def tetrahedron(flip=False, drop=0, double=False):
 
 def mesh(vertices, faces, normals=None):
     return {
-        "type": "mesh", "vertices": vertices, "faces": faces, "normals": normals, "texcoords": None,
-        "face_normals": True, "flip_normals": False, "attributes": {},
-    }  # fmt: skip
+        "type": "mesh",
+        "vertices": vertices,
+        "faces": faces,
+        "normals": normals,
+        "texcoords": None,
+        "face_normals": True,
+        "flip_normals": False,
+        "attributes": {},
+    }
 
 
 def asset(geometry, bsdf=GLASS, interior="wax", media=WAX):
@@ -193,6 +199,11 @@ def test_flat_transform_is_refused():
                 {"type": "sphere", "to_world": torch.diag(torch.tensor([1.0, 1, 0, 1])).tolist(), "flip_normals": False}
             )
         )
+
+
+def test_what_a_file_cannot_hold_is_refused_before_a_bake():
+    with pytest.raises(CannotBake, match=r"file cannot hold this scene: scene\.shapes\[0\]\.bsdf\.int_ior"):
+        check(asset(tetrahedron(), {"type": "dielectric", "int_ior": "../ior"}))
 
 
 def test_no_shapes():

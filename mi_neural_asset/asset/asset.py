@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ class NeuralAsset:
             "scale": float(self.scale),
             "config": self.config.to_dict(),
             "weights": {name: value.detach().cpu().contiguous() for name, value in self.weights.items()},
-            "provenance": self.provenance,
+            "provenance": _plain(self.provenance),
         }
 
     @classmethod
@@ -142,6 +143,23 @@ class NeuralAsset:
             f"NeuralAsset(kind={self.kind!r}, shapes=[{shapes}], parameters={count}, proxy={self.config.proxy!r}, "
             f"coordinates={self.config.coordinates!r}, source={'embedded' if self.source else 'none'})"
         )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Notes as exactly the plain types: no subclass of str or float, no tuple; anything else as its text.
+
+    A note of an odd type is no reason to lose a bake.
+    """
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    for abstract, kind in ((numbers.Integral, int), (numbers.Real, float)):
+        if isinstance(value, abstract):
+            return kind(value)
+    return str(value)
 
 
 def load(path: str | os.PathLike) -> NeuralAsset:

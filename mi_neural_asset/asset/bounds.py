@@ -70,8 +70,8 @@ class _Rim:
     def reach(self, center: np.ndarray) -> float:
         """Distance of the farthest point.
 
-        f^2 = |p(t) - center|^2 has |(f^2)''| <= 2 (r^2 + f r), and its maximum is at least r^2; so the best of points that are
-        2 d apart falls short by at most r d^2.
+        f^2 = |p(t) - center|^2 has |(f^2)''| <= 2 (r^2 + f r), and its maximum is at least r^2; so the best of points
+        that are 2 d apart falls short by at most r d^2.
         """
         t, d = np.linspace(0, 2 * np.pi, 1024, endpoint=False), np.pi / 1024
         points = self.center - center + np.cos(t)[:, None] * self.u + np.sin(t)[:, None] * self.v

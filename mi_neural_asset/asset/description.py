@@ -1,6 +1,6 @@
 """The one plain representation of what is baked: shapes with their BSDFs, and media.
 
-A *tree* is a Mitsuba plugin as a dict of plain values (str, bool, int, float, lists) and tensors, with no file name anywhere:
+A *tree* is a Mitsuba plugin as a dict of plain values (str, bool, int, float, lists) and tensors, and names no file:
 
     {'type': 'roughdielectric', 'alpha': 0.1, 'specular_reflectance': {'type': 'rgb', 'value': [r, g, b]}}
     {'type': 'bitmap', 'data': uint8, float16 or float32 [H, W, C], 'srgb_gamma': bool, 'raw': bool, ...}
@@ -86,8 +86,8 @@ def describe(
 ) -> Description:
     """Read what can be baked out of a scene.
 
-    Emitters, sensors and integrators are left out, and so is every shape that is a lamp, unless `only` names it (it then
-    does not shine); `Description.notes` says which.
+    Emitters, sensors and integrators are left out, and so is every shape that is a lamp, unless `only` names it (it
+    then does not shine); `Description.notes` says which.
 
     Args:
         scene: path of an XML file, a dict as for `mi.load_dict`, or a loaded scene.

@@ -1,7 +1,7 @@
 """Reading and writing asset files: torch's own zip container, tensors and plain values only, whole or not at all.
 
-A file is data from anywhere.  Its container is looked at before torch sees it, torch reads it with `weights_only=True` and
-never otherwise, and every field is checked (schema.py) before anything is made of it.
+A file is data from anywhere.  Its container is looked at before torch sees it, torch reads it with `weights_only=True`
+and never otherwise, and every field is checked (schema.py) before anything is made of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ MAX_ENTRIES = 100_000
 CHUNK = 2**20  # bytes
 MAX_PICKLE = 64 * 2**20  # bytes; the structure without the tensors is small
 _ENTRY = re.compile(
-    r"([^/\\]{1,255})/(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]+)\Z"
+    r"([^/\\]{1,255})/"
+    r"(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]+)\Z"
 )
 
 
@@ -35,7 +36,10 @@ def write(path: str | os.PathLike, content: dict[str, Any]) -> None:
         AssetFileError: the content is unsound; the message names the field; nothing is written.
         OSError: the folder does not exist or cannot be written, or the disk is full; an old file is untouched.
     """
-    check_content(content)
+    try:
+        check_content(content)
+    except AssetFileError as error:
+        raise AssetFileError(str(error).replace(REBAKE, "nothing was written")) from error
     write_atomically(Path(path), content)
 
 
@@ -115,7 +119,7 @@ def _check_container(stream: Any, size: int) -> list[int]:  # noqa: ANN401
 
 
 def _check_directory(entries: list[zipfile.ZipInfo], size: int) -> list[int]:
-    """The entries are those that torch writes: no other names, none twice, none compressed, no more than the file holds."""
+    """The entries are those that torch writes: no other names, none twice, none compressed, none beyond the file."""
     if not 1 <= len(entries) <= MAX_ENTRIES:
         raise AssetFileError(f"the container has {len(entries)} entries; {REBAKE}")
     names, total, folders, tensors = set(), 0, set(), []

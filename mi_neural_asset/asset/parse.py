@@ -16,7 +16,7 @@ from .vocabulary import ANALYTIC, MESH_PLUGINS, DescriptionError
 
 GEOMETRY_ONLY = ("filename", "face_normals", "flip_normals", "flip_tex_coords", "shape_index", "to_world")
 HINTS = {
-    "neural_asset": "an asset cannot be baked from assets; bake the scene that they were baked from, or leave them out with `only`",
+    "neural_asset": "an asset cannot be baked from assets; bake the scene behind it, or leave it out with `only`",
     "instance": "list the instanced shapes themselves, each with its own to_world",
     "shapegroup": "list the instanced shapes themselves, each with its own to_world",
     "merge": "list its shapes one by one",
@@ -105,15 +105,15 @@ class _Reader:
 
     def _shapes(self, root: mi.parser.SceneNode) -> Iterable[tuple[str, Any]]:
         if root.type == mi.ObjectType.Shape:
-            yield root.props.id(), root
+            yield root.props.id() or root.props.plugin_name(), root
             return
         for _, value in _children(root.props):
             if isinstance(value, mi.Shape):
-                yield value.id(), value
+                yield value.id() or "shape", value
             elif isinstance(value, mi.Properties.ResolvedReference):
                 node = self.nodes[value.index()]
                 if node.type == mi.ObjectType.Shape:
-                    yield node.props.id() or "", node
+                    yield node.props.id() or node.props.plugin_name(), node
 
     def _is_lamp(self, shape: Any) -> bool:  # noqa: ANN401
         if isinstance(shape, mi.Shape):

@@ -1,7 +1,7 @@
 """Descriptions of objects that Mitsuba has already built.
 
-An object tells its class, its differentiable parameters and a text.  Where these fix it, it is rebuilt from what was read
-and the two texts are compared; everything else is refused, because a guess would bake another material.
+An object tells its class, its differentiable parameters and a text.  Where these fix it, it is rebuilt from what was
+read and the two texts are compared; everything else is refused, because a guess would bake another material.
 """
 
 from __future__ import annotations
@@ -26,22 +26,47 @@ _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
     "SmoothDielectric": ("dielectric", ("eta",), ("specular_reflectance?", "specular_transmittance?"), ()),
     "ThinDielectric": ("thindielectric", ("eta",), ("specular_reflectance?", "specular_transmittance?"), ()),
     "RoughDielectric": (
-        "roughdielectric", ("eta",), ("alpha?", "alpha_u?", "alpha_v?", "specular_reflectance?", "specular_transmittance?"),
+        "roughdielectric",
+        ("eta",),
+        ("alpha?", "alpha_u?", "alpha_v?", "specular_reflectance?", "specular_transmittance?"),
         ("distribution", "sample_visible"),
     ),
     "SmoothConductor": ("conductor", (), ("eta", "k", "specular_reflectance?"), ()),
     "RoughConductor": (
-        "roughconductor", (), ("eta", "k", "alpha?", "alpha_u?", "alpha_v?", "specular_reflectance?"), ("distribution", "sample_visible"),
+        "roughconductor",
+        (),
+        ("eta", "k", "alpha?", "alpha_u?", "alpha_v?", "specular_reflectance?"),
+        ("distribution", "sample_visible"),
     ),
     "SmoothPlastic": ("plastic", ("eta",), ("diffuse_reflectance", "specular_reflectance?"), ("nonlinear",)),
     "RoughPlastic": (
-        "roughplastic", ("eta", "alpha"), ("diffuse_reflectance", "specular_reflectance?"), ("distribution", "sample_visible", "nonlinear"),
+        "roughplastic",
+        ("eta", "alpha"),
+        ("diffuse_reflectance", "specular_reflectance?"),
+        ("distribution", "sample_visible", "nonlinear"),
     ),
     "Principled": (
         "principled",
-        ("main_specular_sampling_rate", "clearcoat_sampling_rate?", "diffuse_reflectance_sampling_rate", "specular?", "eta?"),
-        ("base_color", "roughness", "anisotropic?", "metallic?", "spec_trans?", "spec_tint?", "sheen?", "sheen_tint?", "flatness?",
-         "clearcoat?", "clearcoat_gloss?"),
+        (
+            "main_specular_sampling_rate",
+            "clearcoat_sampling_rate?",
+            "diffuse_reflectance_sampling_rate",
+            "specular?",
+            "eta?",
+        ),
+        (
+            "base_color",
+            "roughness",
+            "anisotropic?",
+            "metallic?",
+            "spec_trans?",
+            "spec_tint?",
+            "sheen?",
+            "sheen_tint?",
+            "flatness?",
+            "clearcoat?",
+            "clearcoat_gloss?",
+        ),
         (),
     ),
     "TwoSidedBRDF": ("twosided", (), ("brdf_0", "brdf_1"), ()),
@@ -50,7 +75,7 @@ _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
     "HGPhaseFunction": ("hg", ("g",), (), ()),
     "ConstVolume": ("constvolume", (), ("value",), ()),
     "HomogeneousMedium": ("homogeneous", ("scale",), ("albedo", "sigma_t", "phase_function"), ()),
-}  # fmt: skip
+}
 _RELATIVE_ETA = ("dielectric", "thindielectric", "roughdielectric", "plastic", "roughplastic")
 
 
@@ -179,8 +204,8 @@ def _number(value: Any) -> float:  # noqa: ANN401
 def _same(one: mi.Object, other: mi.Object) -> bool:
     """Whether two objects agree in class, text and every parameter."""
     a, b = mi.traverse(one), mi.traverse(other)
-    names = {key for key in a.keys()}  # noqa: SIM118, C416
-    if one.class_name() != other.class_name() or names != {key for key in b.keys()} or str(one) != str(other):  # noqa: SIM118, C416
+    names = set(a.keys())
+    if one.class_name() != other.class_name() or names != set(b.keys()) or str(one) != str(other):
         return False
     return all(
         np.array_equal(np.array(a[key]), np.array(b[key])) for key in names if "Transform" not in type(a[key]).__name__

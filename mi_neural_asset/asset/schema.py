@@ -1,4 +1,4 @@
-"""What an asset file may hold: every field's type, shape, size and finiteness.  docs/file_format.md says it in words."""
+"""What an asset file may hold: every field's type, shape, size and finiteness.  In words: docs/file_format.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .vocabulary import ANALYTIC, CHILDREN, NAME, ROLE, TEXT
 
 MAGIC, VERSION, KINDS = "mi_neural_asset asset", 1, ("transport",)
 FIELDS = (
-    "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights", "provenance",
+    "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights",
+    "provenance",
 )  # fmt: skip
 MAX_SHAPES, MAX_DEPTH, MAX_VALUES = 4096, 16, 1_000_000
 REBAKE = "the file is damaged or not an asset: bake it again, or get a fresh copy"
@@ -67,7 +68,8 @@ def fields(value: Any, where: str, required: Iterable[str], optional: Iterable[s
     for key in value:
         if not isinstance(key, str) or key not in known:
             raise AssetFileError(
-                f"{where}: unknown field {_short(key)}; if a newer version wrote the file, upgrade mi_neural_asset; else {REBAKE}"
+                f"{where}: unknown field {_short(key)}; if a newer version wrote the file, upgrade mi_neural_asset; "
+                f"else {REBAKE}"
             )
     return value
 
@@ -309,7 +311,8 @@ def check_content(content: Any) -> None:
         raise fail("version", f"a number from 1 to {VERSION}", version)
     if version > VERSION:
         raise AssetFileError(
-            f"version: the file has format {version}, this mi_neural_asset reads up to {VERSION}; upgrade mi_neural_asset"
+            f"version: the file has format {version}, this mi_neural_asset reads up to {VERSION}; "
+            "upgrade mi_neural_asset"
         )
     fields(content, "asset", FIELDS)
     if content["kind"] not in KINDS:

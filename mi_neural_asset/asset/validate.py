@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .description import Description
+from .schema import REBAKE, AssetFileError, check_description
 from .vocabulary import ANALYTIC, BSDFS, CHILDREN, ROLE
 
 
@@ -46,7 +47,7 @@ def check(description: Description) -> list[Issue]:
 
     Raises:
         CannotBake: something cannot be baked: an unsupported shape, BSDF, texture or medium, a boundary with the `null`
-            BSDF, vertices that are not finite, a mesh without area, no shapes.
+            BSDF, vertices that are not finite, a mesh without area, no shapes, or what an asset file cannot hold.
     """
     if not description.shapes:
         raise CannotBake("there is no shape to bake; add one to the scene, or name one in `only`")
@@ -65,6 +66,10 @@ def check(description: Description) -> list[Issue]:
                     f"Medium {name!r} has no shape around it and does nothing; make it the interior of one.",
                 )
             )
+    try:
+        check_description(description.to_plain(), "scene")
+    except AssetFileError as error:
+        raise CannotBake(f"an asset file cannot hold this scene: {str(error).replace(f'; {REBAKE}', '')}") from error
     return issues
 
 
@@ -73,7 +78,7 @@ def check_plugins(tree: dict[str, Any], where: str, roles: tuple[str, ...]) -> N
     kind = tree["type"]
     if kind == "null":
         raise CannotBake(
-            f"{where}: the BSDF 'null' (an index-matched boundary) is not supported, so pure volumes cannot be baked yet; "
+            f"{where}: the BSDF 'null' (an index-matched boundary): pure volumes are not supported yet; "
             "give the boundary a dielectric or rough dielectric BSDF"
         )
     if kind == "hair":
@@ -103,8 +108,8 @@ def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
     if medium is not None and geometry["type"] != "sphere":
         yield Issue(
             "open-shape", name,
-            f"Shape {name!r} ({geometry['type']}) has the interior medium {medium!r} but is open: paths leave the medium without "
-            "crossing a boundary. Close it with other shapes, or use a closed mesh.",
+            f"Shape {name!r} ({geometry['type']}) has the interior medium {medium!r} but is open: paths leave "
+            "the medium without crossing a boundary. Close it with other shapes, or use a closed mesh.",
         )  # fmt: skip
 
 
@@ -126,14 +131,14 @@ def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iter
     if topology.open_edges and medium is not None:
         yield Issue(
             "open-mesh", name,
-            f"Mesh {name!r} is open ({topology.open_edges} boundary edges) but has the interior medium {medium!r}: paths escape through "
-            "the holes and the result depends on where. Close the mesh before baking.",
+            f"Mesh {name!r} is open ({topology.open_edges} boundary edges) but has the interior medium "
+            f"{medium!r}: paths escape through the holes, and the result depends on where. Close it before baking.",
         )  # fmt: skip
     if topology.crowded_edges:
         yield Issue(
             "non-manifold", name,
-            f"Mesh {name!r} has {topology.crowded_edges} edges shared by more than two triangles; inside and outside may be "
-            "ambiguous there.",
+            f"Mesh {name!r} has {topology.crowded_edges} edges shared by more than two triangles; inside "
+            "and outside may be ambiguous there.",
         )  # fmt: skip
     volume = -topology.volume if geometry["flip_normals"] else topology.volume
     if not topology.open_edges and volume < 0:

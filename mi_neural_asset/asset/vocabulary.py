@@ -11,8 +11,8 @@ ANALYTIC = ("sphere", "rectangle", "disk", "cylinder")
 MESH_PLUGINS = ("ply", "obj", "serialized", "cube")  # become geometry of type 'mesh'
 
 BSDFS = (
-    "diffuse", "dielectric", "thindielectric", "roughdielectric", "conductor", "roughconductor", "plastic", "roughplastic",
-    "principled", "principledthin", "twosided", "mask", "blendbsdf", "bumpmap", "normalmap",
+    "diffuse", "dielectric", "thindielectric", "roughdielectric", "conductor", "roughconductor", "plastic",
+    "roughplastic", "principled", "principledthin", "twosided", "mask", "blendbsdf", "bumpmap", "normalmap",
 )  # fmt: skip
 MEDIA = ("homogeneous", "heterogeneous")
 PHASES = ("isotropic", "hg", "rayleigh", "blendphase", "tabphase")
