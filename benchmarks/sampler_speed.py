@@ -52,7 +52,7 @@ def samplers() -> dict:
     """Name -> PathSampler."""
     import mitsuba as mi
 
-    from mi_neural_asset.bake.sampler import PathSampler
+    from mi_neural_asset.baking.sampler import PathSampler
 
     def ball(**medium: object) -> mi.Scene:
         return mi.load_dict({"type": "scene", "ball": {"type": "sphere", "bsdf": {"type": "dielectric"}, "interior": {

@@ -24,7 +24,7 @@ __all__ = ["NeuralAsset", "__version__", "bake", "load", "load_file", "load_stri
 
 _HOMES = {
     "NeuralAsset": "asset.asset",
-    "bake": "bake.bake",
+    "bake": "baking.bake",
     "load": "asset.asset",
     "load_file": "loading",
     "load_string": "loading",
@@ -32,7 +32,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from .asset.asset import NeuralAsset, load
-    from .bake.bake import bake
+    from .baking.bake import bake
     from .loading import load_file, load_string
 
 if not is_own_command():  # our commands say themselves what is wrong with LLVM, and do what needs none

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__, llvm
+from .register import register
 
-_COMMANDS = ("bake.command", "verify.command", "asset.info", "demo", "doctor")
+_COMMANDS = ("baking.command", "verify.command", "asset.info", "demo", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.needs_mitsuba:
             llvm.prepare()
+            register()
         return options.run(options) or 0
     except KeyboardInterrupt:
         print("mi-neural-asset: interrupted", file=sys.stderr)

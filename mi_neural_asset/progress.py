@@ -35,8 +35,8 @@ class Progress:
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = ("[progress.description]{task.description}", BarColumn(), "{task.percentage:>3.0f}%", TextColumn("{task.fields[note]}"))
-            self._bar = Bar(*columns, console=Console(stderr=True))
+            title, share = "[progress.description]{task.description}", "{task.percentage:>3.0f}%"
+            self._bar = Bar(title, BarColumn(), share, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=1.0, note="")
         return self

@@ -44,7 +44,7 @@ def _variant_changed(old: str | None, new: str) -> None:
     for name, interface in PLUGINS.items():
         if name in _JIT_ONLY and not new.startswith(("llvm_", "cuda_", "metal_")):
             getattr(mi, f"register_{interface}")(name, _refuse(name, new))
-        elif (layout.folder("plugins") / f"{name}.py").exists():
+        else:
             plugin(name).register(new)
     _registered.add(new)
     if "scalar_rgb" not in _registered and "scalar_rgb" in mi.variants():

@@ -41,7 +41,7 @@ def register(variant: str) -> None:
             self.progress = None  # called with (samples done, samples in all) after each pass
             self.statistics = None  # of the last render
 
-        def render(self, scene, sensor=0, seed=0, spp=0, develop=True, evaluate=True):  # noqa: ANN001, ANN201
+        def render(self, scene, sensor=0, seed=0, spp=0, develop=True, evaluate=True):  # noqa: ANN001, ANN201, ANN202
             if isinstance(sensor, int):
                 sensor = scene.sensors()[sensor]
             passes = Passes(sensor, spp, self.memory, self.aovs, self.progress)

@@ -34,7 +34,7 @@ def register(variant: str) -> None:
             self.weights = ""
 
         def traverse(self, callback: mi.TraversalCallback) -> None:
-            callback.put("weights", self.weights, mi.ParamFlags.ReadOnly if hasattr(mi.ParamFlags, "ReadOnly") else mi.ParamFlags.NonDifferentiable)
+            callback.put("weights", self.weights, mi.ParamFlags.NonDifferentiable)
 
         def to_string(self) -> str:
             return f"NeuralAsset[\n  weights = {self.weights!r},\n  {self.asset!r}\n]"

@@ -16,10 +16,11 @@ ALLOWED = {
     "model": {"model", "torch"},
     "asset": {"asset", "model", "loading", "torch", "mitsuba", "drjit"},
     "render": {"render", "asset", "model", "interop", "torch", "mitsuba", "drjit"},
-    "bake": {
-        *("bake", "asset", "model", "render", "interop", "allocator", "images", "progress", "loading", "__version__"),
+    "baking": {
+        *("baking", "asset", "model", "render", "interop", "allocator", "images", "progress", "loading", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
+    "verify": {"verify", "asset", "images", "progress", "register", "mitsuba", "drjit"},
     "boot": {"boot", "llvm", "loading", "register", "scene_xml", "mitsuba", "drjit"},
     "llvm": set(),
     "scene_xml": set(),
@@ -99,6 +100,6 @@ def test_public_names_are_there():
 
 
 def test_bake_is_a_function_however_it_was_imported():
-    for first in ("", "import mi_neural_asset.bake.losses; ", "from mi_neural_asset.bake import bake; "):
+    for first in ("", "import mi_neural_asset.baking.losses; ", "from mi_neural_asset.baking.bake import bake; "):
         code = f"{first}import mi_neural_asset; print(callable(mi_neural_asset.bake))"
         assert run(code) == "True"

@@ -104,7 +104,7 @@ def to_mi(kind, tensor):  # noqa: ANN001, ANN201
 
 def sampler_of(mi, shapes, **options):  # noqa: ANN001, ANN003, ANN201
     """PathSampler of a dict of shapes, bounded by the sphere of radius 1.75 (a cube's corner) around the origin."""
-    from mi_neural_asset.bake.sampler import PathSampler
+    from mi_neural_asset.baking.sampler import PathSampler
 
     return PathSampler(mi.load_dict({"type": "scene", **shapes}), [0, 0, 0], options.pop("radius", 1.75), **options)
 
@@ -306,7 +306,7 @@ def test_non_finite_paths_are_counted_and_stopped(llvm):
 
 def test_errors_say_what_to_do(llvm):
     """Empty scene, bad sphere, bad count, and a sphere nowhere near the asset."""
-    from mi_neural_asset.bake.sampler import PathSampler
+    from mi_neural_asset.baking.sampler import PathSampler
 
     scene = llvm.load_dict({"type": "scene", "s": {"type": "sphere"}})
     with pytest.raises(ValueError, match="holds no shape"):

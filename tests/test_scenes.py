@@ -58,7 +58,7 @@ def test_seal_stands_on_the_plane():
 
 def test_seal_scatters_often(llvm):
     """The sampler's mean event count is above 40, and no path is cut or broken."""
-    from mi_neural_asset.bake.sampler import PathSampler
+    from mi_neural_asset.baking.sampler import PathSampler
 
     vertices, _, _ = read_seal()
     center = 0.5 * (vertices.min(0) + vertices.max(0))

@@ -66,7 +66,7 @@ def find_handles(scene: mi.Scene) -> list:
     found = {}
 
     class Visitor(mi.TraversalCallback):
-        def put(self, name, value, flags, *_) -> None:  # noqa: ANN001
+        def put(self, name, value, flags, *_) -> None:  # noqa: ANN001, ANN002
             if getattr(value, "is_neural_asset_handle", False):
                 found[id(value)] = value
             elif isinstance(value, mi.Object) and id(value) not in seen:

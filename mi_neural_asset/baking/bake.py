@@ -79,7 +79,8 @@ def bake(
         if value is not None and not value > 0:
             raise ValueError(f"bake: {name} must be positive, got {value}")
     config = _config(preset, steps, model)
-    run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options or BakeOptions())
+    options = options or BakeOptions()
+    run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options)
     return run.run(resume)
 
 

@@ -1,0 +1,55 @@
+"""`mi-neural-asset bake SCENE -o ASSET`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser("bake", help="bake the light transport of a scene's shapes into an asset file")
+    parser.add_argument("scene", metavar="SCENE", help="scene file (.xml); its lights and cameras are ignored")
+    parser.add_argument("-o", "--output", required=True, metavar="ASSET", help="asset file to write (.pt)")
+    parser.add_argument("--preset", default="preview", choices=("preview", "standard", "paper"), help="default: %(default)s")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="optimisation steps, instead of the preset's")
+    budget.add_argument("--minutes", type=float, help="wall-clock budget, instead of a number of steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="ID", nargs="+", help="bake these shapes alone")
+    parser.add_argument("--coordinates", choices=("local", "paper"), help="around x_o, or the paper's")
+    parser.add_argument("--proxy", choices=("sphere", "box"), help="surface on which incident rays are parameterised")
+    parser.add_argument("--no-separation", action="store_true", help="let the network learn the direct lobe as well")
+    parser.add_argument("--no-source", action="store_true", help="leave the scene out of the asset: smaller, but cannot be verified")
+    parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="continue (default: the one beside ASSET)")
+    parser.add_argument("--preview-image", metavar="PNG", help="render a small picture every minute")
+    parser.add_argument("--units", default="scene units", help="recorded in the asset")
+    parser.add_argument("--up-axis", default="y", choices=("x", "y", "z"), help="recorded in the asset")
+    parser.add_argument("--device", help="torch device of the networks, such as cuda or cpu")
+    parser.add_argument("--variant", default="llvm_ad_rgb", help="Mitsuba variant that traces the paths (default: %(default)s)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Bake; returns the exit code (130 after Ctrl-C, with a checkpoint)."""
+    import mitsuba as mi
+
+    mi.set_variant(options.variant)
+    from .bake import BakeInterrupted, BakeOptions, bake
+
+    model = {name: getattr(options, name) for name in ("coordinates", "proxy") if getattr(options, name)}
+    if options.no_separation:
+        model["separate_direct"] = False
+    rare = BakeOptions(
+        source=not options.no_source, preview_image=options.preview_image, units=options.units, up_axis=options.up_axis
+    )
+    try:
+        bake(
+            options.scene, options.output, preset=options.preset, steps=options.steps, minutes=options.minutes, seed=options.seed,
+            device=options.device, resume=options.resume, progress=not options.quiet, only=options.only, options=rare, **model,
+        )  # fmt: skip
+    except BakeInterrupted as error:
+        print(f"mi-neural-asset: {error}", file=sys.stderr)
+        return 130
+    return 0

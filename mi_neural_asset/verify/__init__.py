@@ -1,0 +1,1 @@
+"""How close an asset is to the scene that it was baked from, and what it gains."""

@@ -1,0 +1,77 @@
+"""Assets whose transport is known without training, for tests of the renderer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mi_neural_asset.asset.cache import remember
+from mi_neural_asset.model.config import ModelConfig
+from mi_neural_asset.model.coordinates import Exit, cylinder, frame
+from mi_neural_asset.model.transport import Transport
+
+SMALL = {"features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8, "albedo_depth": 1}
+
+
+class UniformRays(Transport):
+    """F = albedo times the uniform distribution over rays that leave the proxy sphere: p(u, w) = |n_u . w| / (pi A)."""
+
+    def __init__(self, config: ModelConfig, albedo: tuple[float, float, float]) -> None:
+        super().__init__(config)
+        self.register_buffer("constant_albedo", torch.tensor(albedo))
+
+    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor) -> list[Tensor]:
+        return [x_o] * 5
+
+    def albedo(self, sites: list[Tensor]) -> Tensor:
+        return self.constant_albedo.expand(sites[0].shape[0], 3)
+
+    def sample_exit(self, sites: list[Tensor], x_o: Tensor, n: Tensor, channel: Tensor, z: Tensor) -> tuple[Exit, Tensor]:
+        axis = cylinder(2 * z[:, 0] - 1, z[:, 1])
+        return Exit(axis * self.proxy.radius, axis, axis, axis.new_empty(len(axis), 0)), axis.new_zeros(len(axis), 3)
+
+    def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
+        cosine = (w * exit_.axis).sum(-1).clamp_min(0)
+        return (cosine / math.pi).log()[:, None].expand(-1, 3)
+
+    def sample_direction(self, sites: list[Tensor], exit_: Exit, n: Tensor, channel: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        cosine = z[:, 0].sqrt()
+        t, b = frame(exit_.axis)
+        phi, r = 2 * math.pi * z[:, 1], (1 - z[:, 0]).sqrt()
+        w = (r * phi.cos())[:, None] * t + (r * phi.sin())[:, None] * b + cosine[:, None] * exit_.axis
+        return w, self.direction_density(sites, exit_, n, w)
+
+
+class Asset:
+    """What the renderer asks of a NeuralAsset, around any model; the boundary is the unit sphere unless given."""
+
+    def __init__(self, model: Transport, boundary: dict | None = None, center: tuple = (0.0, 0.0, 0.0), scale: float = 1.0) -> None:
+        self._model, self.center, self.scale = model.requires_grad_(False), center, scale
+        self._boundary = boundary or {"ball": {"type": "sphere", "bsdf": {"type": "dielectric"}}}
+
+    def model(self) -> Transport:
+        return self._model
+
+    def boundary_shapes(self) -> dict:
+        return self._boundary
+
+    def boundary_scene(self) -> dict:
+        return {"type": "scene", **self._boundary}
+
+
+def uniform_asset(name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, margin: float = 0.2, boundary: dict | None = None) -> str:  # noqa: ANN001
+    """Remember a uniform-ray asset; returns what a scene writes as its weights."""
+    config = ModelConfig(separate_direct=separate, proxy_margin=margin, **SMALL)
+    return remember(Asset(UniformRays(config, albedo), boundary), name)
+
+
+def random_asset(name: str, seed: int = 0, separate: bool = False, coordinates: str = "local", proxy: str = "sphere") -> str:
+    """Remember an asset with an untrained model of large weights: no symmetry, every channel different."""
+    torch.manual_seed(seed)
+    model = Transport(ModelConfig(separate_direct=separate, coordinates=coordinates, proxy=proxy, **SMALL))
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.mul_(8.0 if "last.weight" in key else 3.0 if "table" in key else 1.0)
+    return remember(Asset(model), name)

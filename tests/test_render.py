@@ -1,0 +1,242 @@
+"""The integrator `nap_path`: known transports against integrals done by hand, means that must agree, and plain `path`."""
+
+import numpy as np
+import pytest
+from oracle import random_asset, uniform_asset
+from zstats import assert_same_mean, blocks, mean_and_error
+
+ALBEDO = np.array([0.9, 0.6, 0.3])
+RADIUS = 1.2  # of the proxy sphere
+AREA = 4 * np.pi * RADIUS**2
+LAMP_AT, LAMP_SIZE, LAMP_RADIANCE = np.array([2.0, 0.0, 1.0]), 0.3, 10.0
+POINT_AT, POINT_INTENSITY = np.array([2.0, 0.0, 1.0]), 5.0
+RUNS = 8
+
+
+def light(mi, kind: str) -> dict:  # noqa: ANN001
+    if kind == "constant":
+        return {"type": "constant"}
+    if kind == "area":
+        to_world = mi.ScalarTransform4f().look_at(LAMP_AT.tolist(), [0, 0, 0], [0, 1, 0]).scale(LAMP_SIZE)
+        return {"type": "rectangle", "to_world": to_world, "emitter": {"type": "area", "radiance": LAMP_RADIANCE}}
+    return {"type": "point", "position": POINT_AT.tolist(), "intensity": POINT_INTENSITY}
+
+
+def sensor(mi, size: int = 16, fov: float = 8.0) -> dict:  # noqa: ANN001
+    return {
+        "type": "perspective", "fov": fov, "to_world": mi.ScalarTransform4f().look_at([0, -6, 0], [0, 0, 0], [0, 0, 1]),
+        "film": {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"}}, "sampler": {"type": "independent"},
+    }  # fmt: skip
+
+
+def scene_of(mi, weights: str, *lights: str, extra: dict | None = None, **shape):  # noqa: ANN001, ANN003, ANN202
+    return mi.load_dict(
+        {
+            "type": "scene", "asset": {"type": "neural_asset", "weights": weights, **shape}, "sensor": sensor(mi),
+            **{f"light_{k}": light(mi, kind) for k, kind in enumerate(lights)}, **(extra or {}),
+        }
+    )  # fmt: skip
+
+
+def mean_of(mi, scene, spp: int = 256, runs: int = RUNS, seed: int = 0, **options):  # noqa: ANN001, ANN003, ANN202
+    integrator = mi.load_dict({"type": "nap_path", **options})
+    return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=spp, seed=s)).mean((0, 1)), runs, seed)
+
+
+def integral(kind: str) -> np.ndarray:
+    """L_o of the uniform-ray asset: albedo / (pi A) times the flux that enters the proxy sphere."""
+    distance = np.linalg.norm(POINT_AT)
+    if kind == "constant":
+        return ALBEDO
+    if kind == "point":
+        cone = 2 * np.pi * (1 - np.sqrt(1 - (RADIUS / distance) ** 2))
+        return ALBEDO * POINT_INTENSITY * cone / (np.pi * AREA)
+    # area light: from each of its points the sphere is seen in a cone of sin(alpha) = R / D, whose projected
+    # solid angle is pi sin^2(alpha) cos(axis, normal); midpoint rule over the rectangle
+    k = (np.arange(64) + 0.5) / 32 - 1
+    axis = -LAMP_AT / distance
+    side = np.cross(axis, [0, 1, 0])
+    side /= np.linalg.norm(side)
+    up = np.cross(side, axis)
+    y = LAMP_AT + LAMP_SIZE * (k[:, None, None] * side + k[None, :, None] * up)
+    d = np.linalg.norm(y, axis=-1)
+    projected = np.pi * (RADIUS / d) ** 2 * (-y @ axis) / d
+    return ALBEDO * LAMP_RADIANCE * projected.mean() * (2 * LAMP_SIZE) ** 2 / (np.pi * AREA)
+
+
+@pytest.mark.parametrize("kind", ["constant", "area", "point"])
+@pytest.mark.parametrize("options", [{}, {"mis": False}, {"channels": "hero"}], ids=["mis", "no-mis", "hero"])
+def test_known_transport_equals_the_integral(llvm, kind: str, options: dict) -> None:  # noqa: ANN001
+    scene = scene_of(llvm, uniform_asset("oracle"), kind)
+    assert_same_mean(mean_of(llvm, scene, **options), (integral(kind), np.zeros(3)), RUNS)
+
+
+@pytest.mark.parametrize("options", [{}, {"mis": False}, {"channels": "hero"}], ids=["mis", "no-mis", "hero"])
+def test_direct_lobe_adds_to_the_network(llvm, options: dict) -> None:  # noqa: ANN001
+    """A diffuse ball (reflectance rho, no self-shadow) on top of a known transport, under a constant environment."""
+    rho = np.array([0.05, 0.2, 0.4])
+    ball = {"ball": {"type": "sphere", "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": rho.tolist()}}}}
+    weights = uniform_asset("with-direct", albedo=(0.5, 0.4, 0.3), separate=True, boundary=ball)
+    scene = scene_of(llvm, weights, "constant")
+    expected = rho + np.array([0.5, 0.4, 0.3])
+    assert_same_mean(mean_of(llvm, scene, **options), (expected, np.zeros(3)), RUNS)
+
+
+def test_refracted_rays_into_a_closed_asset_are_not_direct(llvm) -> None:  # noqa: ANN001
+    """Black network behind a smooth dielectric: only the mirror lobe is left, as of a path that ends inside."""
+    weights = uniform_asset("black", albedo=(0.0, 0.0, 0.0), separate=True)
+    scene = scene_of(llvm, weights, "constant")
+    inside = {"type": "sphere", "bsdf": {"type": "dielectric"}}
+    plain = llvm.load_dict({"type": "scene", "ball": inside, "sensor": sensor(llvm), "sky": light(llvm, "constant")})
+    reflected = llvm.load_dict({"type": "path", "max_depth": 2})  # one event: rays refracted inwards find no light
+    reference = mean_and_error(lambda s: np.asarray(llvm.render(plain, integrator=reflected, spp=256, seed=s)).mean((0, 1)), RUNS, 100)
+    assert 0.02 < reference[0].mean() < 0.2
+    assert_same_mean(mean_of(llvm, scene), reference, RUNS)
+
+
+def test_means_agree_on_a_floor_that_cuts_the_proxy(llvm) -> None:  # noqa: ANN001
+    """Near lamp, floor through the proxy sphere: emitter sampling from u_i and rays from x_i must see the same light."""
+    floor = {"floor": {"type": "rectangle", "to_world": llvm.ScalarTransform4f().translate([0, 0, -1.0]).scale(8)}}
+    for number, weights in enumerate((uniform_asset("floor"), random_asset("floor-random", seed=1))):
+        scene = scene_of(llvm, weights, "area", extra=floor)
+        with_mis = mean_of(llvm, scene, spp=256, seed=10)
+        assert_same_mean(with_mis, mean_of(llvm, scene, spp=1024, mis=False, seed=30), RUNS)
+        assert_same_mean(with_mis, mean_of(llvm, scene, spp=256, channels="hero", seed=50), RUNS)
+        assert with_mis[0].min() > 0, number
+
+
+@pytest.mark.parametrize(("coordinates", "proxy"), [("local", "sphere"), ("local", "box"), ("paper", "box")])
+def test_energy_of_random_models_under_a_constant_sky_is_their_albedo(llvm, coordinates: str, proxy: str) -> None:  # noqa: ANN001
+    """Whatever p is, it integrates to one: every technique must give the albedo alone."""
+    scene = scene_of(llvm, random_asset("energy", seed=2, coordinates=coordinates, proxy=proxy), "constant")
+    path_only = mean_of(llvm, scene, mis=False, max_depth=2)
+    for options in ({}, {"channels": "hero"}, {"memory": 1}):
+        assert_same_mean(mean_of(llvm, scene, max_depth=2, seed=20, **options), path_only, RUNS)
+
+
+def test_passes_do_not_change_the_mean(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.passes import pass_size
+
+    assert pass_size(1024, 256, 1 << 20) == 256 and pass_size(1024, 256, 1 << 40) == 1024
+    assert pass_size(7, 1 << 26, 1 << 20) == 1 and pass_size(12, 1 << 14, 1 << 20) == 4
+    scene = scene_of(llvm, random_asset("passes", seed=3), "area")
+    assert_same_mean(mean_of(llvm, scene, spp=512), mean_of(llvm, scene, spp=512, memory=1, seed=40), RUNS)
+
+
+def test_transformed_asset_equals_the_asset_in_place(llvm) -> None:  # noqa: ANN001
+    """The whole scene rotated, scaled and moved gives the same picture; two instances share one model."""
+    mi = llvm
+    weights = random_asset("moved", seed=4, separate=True)
+    t = mi.ScalarTransform4f().translate([3, -2, 5]).rotate([0.36, 0.48, 0.8], 70).scale(2.5)
+
+    def build(transform) -> object:  # noqa: ANN001
+        lamp = transform @ mi.ScalarTransform4f().look_at(LAMP_AT.tolist(), [0, 0, 0], [0, 1, 0]).scale(LAMP_SIZE)
+        camera = sensor(mi, fov=24)
+        eye, target, up = (transform @ v for v in (mi.ScalarPoint3f(0, -6, 0), mi.ScalarPoint3f(0, 0, 0), mi.ScalarVector3f(0, 0, 1)))
+        camera["to_world"] = mi.ScalarTransform4f().look_at(eye, target, up)
+        second = transform @ mi.ScalarTransform4f().translate([-0.4, 0.3, 2.4]).rotate([1, 0, 0], 90).scale(0.5)
+        return mi.load_dict({
+            "type": "scene", "a": {"type": "neural_asset", "weights": weights, "to_world": transform},
+            "b": {"type": "neural_asset", "weights": weights, "to_world": second}, "sensor": camera,
+            "lamp": {"type": "rectangle", "to_world": lamp, "emitter": {"type": "area", "radiance": 10.0}},
+        })  # fmt: skip
+
+    integrator = mi.load_dict({"type": "nap_path"})
+
+    def picture(scene: object):  # noqa: ANN202
+        return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=integrator, spp=128, seed=s)), 4), 12, 0)
+
+    place, moved = picture(build(mi.ScalarTransform4f())), picture(build(t))
+    assert place[0].max() > 0.01
+    noise = np.hypot(place[1], moved[1])
+    assert (np.abs(place[0] - moved[0]) <= 5 * noise + 1e-4).all()
+    assert_same_mean(
+        (place[0].mean((0, 1)), np.sqrt((place[1] ** 2).sum((0, 1))) / 16),
+        (moved[0].mean((0, 1)), np.sqrt((moved[1] ** 2).sum((0, 1))) / 16),
+        12,
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_depth": 3}, {"hide_emitters": True}, {"rr_depth": 2}], ids=["plain", "depth", "hide", "roulette"]
+)
+def test_without_assets_it_equals_path(llvm, options: dict) -> None:  # noqa: ANN001
+    mi = llvm
+    box = mi.cornell_box()
+    box["sensor"]["film"].update(width=32, height=32, rfilter={"type": "box"})
+    box["glass"] = {"type": "sphere", "center": [0.3, -0.4, 0.2], "radius": 0.25, "bsdf": {"type": "dielectric"}}
+    scene = mi.load_dict(box)
+
+    def picture(kind: str, seed: int):  # noqa: ANN202
+        integrator = mi.load_dict({"type": kind, **options})
+        return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=integrator, spp=32, seed=s))[..., :3], 8), RUNS, seed)
+
+    ours, theirs = picture("nap_path", 0), picture("path", 1000)
+    assert_same_mean(ours, theirs, RUNS)
+
+
+def test_alpha_and_aovs_are_those_of_mitsuba(llvm) -> None:  # noqa: ANN001
+    mi = llvm
+    scene = scene_of(mi, uniform_asset("aov"), "area", extra={"sensor": {**sensor(mi, fov=30), "film": {
+        "type": "hdrfilm", "width": 16, "height": 16, "rfilter": {"type": "box"}, "pixel_format": "rgba"}}})  # fmt: skip
+    ours = np.asarray(mi.render(scene, integrator=mi.load_dict({"type": "nap_path", "aovs": "dd:depth,nn:sh_normal"}), spp=64))
+    aov = mi.load_dict({"type": "aov", "aovs": "dd:depth,nn:sh_normal", "image": {"type": "path", "max_depth": 2}})
+    theirs = np.asarray(mi.render(scene, integrator=aov, spp=64))
+    assert ours.shape == theirs.shape == (16, 16, 8)
+    np.testing.assert_allclose(ours[..., 3:], theirs[..., 3:], atol=0.12)  # both jitter within the pixel
+    assert abs(ours[..., 3] - theirs[..., 3]).mean() < 0.01
+
+
+def test_stratified_samplers_lower_the_noise(llvm) -> None:  # noqa: ANN001
+    """The sampler's structure survives the passes: half a pixel's coverage is better with stratified samples."""
+    mi = llvm
+
+    def deviation(kind: str, memory: int) -> float:
+        upright = mi.ScalarTransform4f().rotate([1, 0, 0], 90).scale(0.33)
+        card = {"type": "rectangle", "to_world": upright, "emitter": {"type": "area", "radiance": 1.0}}
+        camera = {**sensor(mi, size=4), "sampler": {"type": kind, "sample_count": 64}}
+        scene = mi.load_dict({"type": "scene", "card": card, "sensor": camera})
+        integrator = mi.load_dict({"type": "nap_path", "memory": memory})
+        runs = [np.asarray(mi.render(scene, integrator=integrator, seed=s)) for s in range(16)]
+        return float(np.stack(runs).std(0).mean())
+
+    assert deviation("stratified", 1024) < 0.7 * deviation("independent", 1024)
+
+
+def test_wrong_properties_are_named(llvm) -> None:  # noqa: ANN001
+    mi = llvm
+    with pytest.raises(RuntimeError, match='"channels" must be "balance" or "hero"'):
+        mi.load_dict({"type": "nap_path", "channels": "loudest"})
+    scene = scene_of(mi, uniform_asset("wrong"), "constant")
+    with pytest.raises(RuntimeError) as info:
+        mi.render(scene, integrator=mi.load_dict({"type": "nap_path", "memory": 0}), spp=1)
+    assert '"memory" must be a positive number' in str(info.value.__cause__)
+    for transform, message in (
+        (mi.ScalarTransform4f().scale([1, 1, 2]), "scales the axes differently"),
+        (mi.ScalarTransform4f().scale([-1, 1, 1]), "mirrors the asset"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            scene_of(mi, uniform_asset("wrong"), "constant", to_world=transform)
+    with pytest.raises(RuntimeError, match="weights file 'nowhere.pt' does not exist"):
+        scene_of(mi, "nowhere.pt", "constant")
+    with pytest.raises(RuntimeError, match='"weights" is missing'):
+        mi.load_dict({"type": "scene", "a": {"type": "neural_asset"}})
+
+
+def test_bsdf_child_overrides_the_direct_lobe(llvm) -> None:  # noqa: ANN001
+    weights = uniform_asset("override", albedo=(0.0, 0.0, 0.0), separate=True)
+    scene = scene_of(llvm, weights, "constant", surface={"type": "diffuse", "reflectance": 0.25})
+    assert_same_mean(mean_of(llvm, scene), (np.full(3, 0.25), np.zeros(3)), RUNS)
+
+
+def test_assets_are_listed_by_traverse_and_share_their_weights(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.instances import SceneAssets
+
+    weights = uniform_asset("listed")
+    mi = llvm
+    places = [mi.ScalarTransform4f().translate([3 * k, 0, 0]) for k in range(3)]
+    shapes = {f"asset_{k}": {"type": "neural_asset", "weights": weights, "to_world": t} for k, t in enumerate(places)}
+    scene = mi.load_dict({"type": "scene", **shapes})
+    assert sum("weights" in key for key in mi.traverse(scene).keys()) == 3  # noqa: SIM118
+    assets = SceneAssets(scene)
+    assert len(assets) == 3 and len(assets.models) == 1
