@@ -139,14 +139,10 @@ def _render_pair(
     neural = {"type": "scene", "verify_asset": {"type": "neural_asset", "weights": weights}, **around}
     options = {"max_depth": -1, "hide_emitters": True}
     integrator = mi.load_dict({"type": "nap_path", **options})
-    ours = measure(
-        mi.load_dict(neural, parallel=False), integrator, settings["spp"], size, (seed, number, 0), lambda f: done(f / 2)
-    )
+    ours = measure(mi.load_dict(neural, parallel=False), integrator, settings["spp"], size, (seed, number, 0), lambda f: done(f / 2))
     integrator = mi.load_dict({"type": settings["reference"], "rr_depth": RR_DEPTH, **options})
     source = mi.load_dict({**asset.source_scene(), **around}, parallel=False)
-    reference = measure(
-        source, integrator, settings["reference_spp"], size, (seed, number, 1), lambda f: done(0.5 + f / 2)
-    )
+    reference = measure(source, integrator, settings["reference_spp"], size, (seed, number, 1), lambda f: done(0.5 + f / 2))
     return ours, reference
 
 
