@@ -43,7 +43,8 @@ def verify(
 
     Both are rendered in several independent runs without directly visible lights.  Figures are over the pixels that show the
     asset, variances over those that it fills (at its edge the jitter within the pixel is noise that both share).  Times are
-    those of whole renders: below some 10^5 samples in a run they are mostly the fixed cost of a render.
+    those of whole renders: below some 10^5 samples in a run they are mostly the fixed cost of a render.  Standard errors come
+    from few runs (four unless there are more samples than fit): compare in units of Student's t with three degrees of freedom.
 
     The reference is `volpath` (`path` if the source has no media) without a depth limit and with roulette from depth 1000
     on; the asset is rendered by `nap_path` with its defaults.  The definitions are in `metrics`.
