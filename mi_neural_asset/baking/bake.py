@@ -174,10 +174,9 @@ class Bake:
         self._progress.update(self._fraction(), "sampling paths")
         self._held_out = self.buffer.validation(self.config.validation)
         preview = Preview(self) if self.options.preview_image else None
-        last_save = last_check = time.monotonic()
+        last_save = last_check = last = time.monotonic()
         text, flow = "", 0.0
         while self._fraction() < 1:
-            start = time.monotonic()
             try:
                 flow, _ = self.trainer.advance(self._fraction())
             except NonFiniteLoss as error:
@@ -188,7 +187,7 @@ class Bake:
                     "Bake with another seed, or with a smaller learning rate"
                 ) from None
             now = time.monotonic()
-            self.elapsed += now - start
+            self.elapsed, last = self.elapsed + now - last, now
             if self.trainer.step % GOOD_INTERVAL == 0:
                 self.trainer.keep_good()
             if now - last_check > self.options.validation_interval:

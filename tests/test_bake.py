@@ -1,0 +1,237 @@
+"""Baking: the same seed gives the same asset, a stopped bake continues to the same weights, failures keep what there is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SMALL = {"width": 16, "depth": 2, "knots": 6, "triplane": 16, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 16}
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`preview` with small batches."""
+    from mi_neural_asset.baking import presets
+
+    small = presets.BakeConfig(batch=1536, buffer=16384, validation=8192)
+    monkeypatch.setitem(presets.PRESETS, "preview", small)
+
+
+@pytest.fixture
+def marble(llvm) -> dict:  # noqa: ANN001
+    """A ball of dense coloured medium behind a smooth dielectric."""
+    return {
+        "type": "scene",
+        "ball": {
+            "type": "sphere", "center": [1, 2, 3], "radius": 2.0, "bsdf": {"type": "dielectric", "int_ior": 1.5},
+            "interior": {
+                "type": "homogeneous", "albedo": {"type": "rgb", "value": [0.98, 0.9, 0.8]}, "sigma_t": 1.0, "scale": 10.0,
+            },
+        },
+    }  # fmt: skip
+
+
+def bake(scene, out=None, **settings):  # noqa: ANN001, ANN003, ANN202
+    import mi_neural_asset
+
+    return mi_neural_asset.bake(scene, out, progress=False, **{**SMALL, **settings})
+
+
+def same(a, b) -> bool:  # noqa: ANN001
+    return all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+def test_same_seed_same_asset(marble: dict, tmp_path: Path) -> None:
+    first = bake(marble, tmp_path / "a.pt", steps=6, seed=3)
+    assert same(first, bake(marble, steps=6, seed=3))
+    assert not same(first, bake(marble, steps=6, seed=4))
+    assert first.provenance["steps"] == 6 and first.provenance["paths"]["mean_events"] > 5
+    assert not (tmp_path / "a.checkpoint").exists()
+
+
+def test_stopped_bake_continues_to_the_same_weights(marble: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mi_neural_asset.baking import bake as module
+
+    whole = bake(marble, tmp_path / "whole.pt", steps=24)  # more than one generation of paths
+    advance = module.Trainer.advance
+
+    def stopping(self, progress: float):  # noqa: ANN001, ANN202
+        if self.step in (3, 21) and not hasattr(self, "told"):
+            self.told = os.kill(os.getpid(), signal.SIGINT)
+        return advance(self, progress)
+
+    out = tmp_path / "parts.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Trainer, "advance", stopping)
+        with pytest.raises(module.BakeInterrupted, match="SIGINT at step 4 .*parts.checkpoint"):
+            bake(marble, out, steps=24)
+        assert not out.exists()
+        with pytest.raises(module.BakeInterrupted, match="step 22"):
+            bake(marble, out, steps=24, resume=True)
+    resumed = bake(marble, out, steps=24, resume=tmp_path / "parts.checkpoint")
+    assert same(whole, resumed)
+    assert whole.provenance["paths"] == resumed.provenance["paths"]
+    assert not (tmp_path / "parts.checkpoint").exists()
+
+
+def test_checkpoint_of_another_bake_is_refused(marble: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mi_neural_asset.baking import bake as module
+    from mi_neural_asset.baking.checkpoint import CheckpointError
+
+    out = tmp_path / "a.pt"
+    run = module.Bake(marble, out, module._config("preview", 5, SMALL), minutes=None, seed=0, device="cpu", progress=False, only=None,
+                      options=module.BakeOptions())  # fmt: skip
+    run.trainer.advance(0.0)
+    run._save_checkpoint()
+    for change, message in (
+        ({"seed": 1}, "seed: the checkpoint has 0, this bake 1"),
+        ({"steps": 7}, r"config.steps: the checkpoint has 5, this bake 7"),
+        ({"width": 8}, r"config.model.width: the checkpoint has 16, this bake 8"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            bake(marble, out, resume=True, **{"steps": 5, **change})
+    (tmp_path / "a.checkpoint").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        bake(marble, out, resume=True, steps=5)
+    with pytest.raises(FileNotFoundError, match="start the bake without resume"):
+        bake(marble, out, resume=tmp_path / "none.checkpoint", steps=5)
+
+
+def test_non_finite_loss_keeps_the_last_good_state(marble: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mi_neural_asset.baking import bake as module
+    from mi_neural_asset.baking import trainer
+    from mi_neural_asset.baking.losses import losses
+
+    calls = []
+
+    def poisoned(model, batch):  # noqa: ANN001, ANN202
+        calls.append(1)
+        nll, albedo = losses(model, batch)
+        return (nll * float("nan") if len(calls) == 7 else nll), albedo
+
+    monkeypatch.setattr(trainer, "losses", poisoned)
+    monkeypatch.setattr(module, "GOOD_INTERVAL", 4)
+    with pytest.raises(module.BakeError, match=r"diverged: loss nan at step 6 .*step 4 is kept in .*a\.checkpoint"):
+        bake(marble, tmp_path / "a.pt", steps=10)
+    kept = torch.load(tmp_path / "a.checkpoint", weights_only=True)
+    assert kept["state"]["step"] == 4
+    assert all(torch.isfinite(v).all() for v in kept["state"]["model"].values())
+
+
+def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mi_neural_asset.baking import checkpoint
+
+    path = tmp_path / "a.checkpoint"
+    checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 1}, 1.0)
+    before = path.read_bytes()
+
+    def full(content: object, stream: object) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 2}, 2.0)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.checkpoint"]
+
+
+def test_terminated_command_saves_a_checkpoint(marble: dict, tmp_path: Path) -> None:
+    scenes = Path(__file__).resolve().parent.parent / "scenes"
+    command = [sys.executable, "-m", "mi_neural_asset", "bake", str(scenes / "seal.xml"), "-o", str(tmp_path / "seal.pt"), "--steps", "100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "step" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, (lines, rest)
+    assert "stopped by SIGTERM" in rest and (tmp_path / "seal.checkpoint").exists() and not (tmp_path / "seal.pt").exists()
+
+
+def test_saved_asset_gives_the_same_picture(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.asset.cache import remember
+    from mi_neural_asset.baking.preview import preview_scene
+
+    kept = bake(marble, steps=5)
+    kept.save(tmp_path / "a.pt")
+    pictures = [
+        np.asarray(llvm.render(preview_scene(weights, list(kept.center), kept.scale, 32), spp=4, integrator=llvm.load_dict({"type": "nap_path"})))
+        for weights in (remember(kept, "kept"), str(tmp_path / "a.pt"))
+    ]
+    assert pictures[0].max() > 0.05 and np.isfinite(pictures[0]).all()
+    assert np.array_equal(*pictures)
+
+
+def test_short_bake_learns_albedo_and_distribution(marble: dict) -> None:
+    untrained, trained = (bake(marble, steps=steps).provenance["validation"] for steps in (1, 200))
+    assert trained["nll"] < untrained["nll"] - 0.2
+    for ratio, error in zip(trained["albedo_ratio"], trained["albedo_error"], strict=True):
+        assert abs(ratio - 1) < 0.02 + 4 * error
+    assert np.isfinite(trained["ray_nll"])
+
+
+def test_nap_train_bakes_when_rendered(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
+    out = tmp_path / "trained.pt"
+    scene = llvm.load_dict(
+        {
+            **marble, "sky": {"type": "constant"},
+            "sensor": {
+                "type": "perspective", "to_world": llvm.ScalarTransform4f().look_at([1, -10, 3], [1, 2, 3], [0, 0, 1]), "fov": 30,
+                "film": {"type": "hdrfilm", "width": 24, "height": 16},
+            },
+            "integrator": {"type": "nap_train", "weights": str(out), "steps": 60, "progress": False},
+        }
+    )  # fmt: skip
+    picture = np.asarray(llvm.render(scene, spp=16))
+    assert out.is_file() and picture.shape == (16, 24, 3) and np.isfinite(picture).all()
+    assert abs(picture[0, 0].mean() - 1) < 0.05 and 0.2 < picture[8, 12].mean() < 1.2
+
+
+def test_open_mesh_with_a_medium_is_noticed(llvm, data_dir: Path, tmp_path: Path, capsys) -> None:  # noqa: ANN001
+    import mi_neural_asset
+
+    shape = {"type": "ply", "filename": str(data_dir / "teapot.ply"), "bsdf": {"type": "dielectric"}, "interior": {"type": "homogeneous"}}
+    mi_neural_asset.bake({"type": "scene", "pot": shape}, steps=1, **SMALL)
+    said = capsys.readouterr().err
+    assert "96" in said and "pot" in said and "open" in said.lower()
+
+
+def test_wrong_arguments_are_named(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
+    import mi_neural_asset
+
+    for settings, message in (
+        ({"steps": 5, "minutes": 1}, "steps or minutes, not both"),
+        ({"steps": 0}, "steps must be positive"),
+        ({"preset": "fast"}, "expected one of preview, standard, paper"),
+        ({"coordinates": "polar"}, "coordinates"),
+        ({"out": tmp_path / "no" / "a.pt"}, "does not exist; make it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mi_neural_asset.bake(marble, progress=False, **settings)
+    llvm.set_variant("scalar_rgb")
+    with pytest.raises(ValueError, match="needs a JIT RGB variant"):
+        mi_neural_asset.bake(marble, progress=False, steps=1)
+    llvm.set_variant("llvm_ad_rgb")
+
+
+def test_progress_estimates_the_remaining_time(capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    from mi_neural_asset import progress
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Progress("work") as bar:
+        now[0] += 30
+        bar.update(0.25, "step 1")
+        now[0] += 3600
+        bar.update(1.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "work:  25 %  0:30, 1:30 left  step 1" and lines[1].startswith("work: 100 %  1:00:30")
+    assert time.monotonic() == now[0]
