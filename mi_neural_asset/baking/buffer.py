@@ -143,8 +143,9 @@ class PathBuffer:
             live = alive[torch.randperm(len(alive), generator=generator)]
             rest = dead[torch.randperm(len(dead), generator=generator)]
             count = len(alive) // self._batch
+            share = len(rest) * self._batch / len(alive)  # what is left of the live rows must not shift the proportion
             for k in range(count):
-                zeros = rest[k * len(rest) // count : (k + 1) * len(rest) // count]
+                zeros = rest[int(k * share) : int((k + 1) * share)]
                 self._order.append(torch.cat([live[k * self._batch : (k + 1) * self._batch], zeros]))
 
     def next(self) -> Batch:
