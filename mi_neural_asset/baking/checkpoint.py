@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..asset.file import write_atomically
 
 MAGIC, VERSION = "mi_neural_asset checkpoint", 1
 
@@ -22,24 +23,6 @@ def checkpoint_path(out: str | os.PathLike) -> Path:
     return Path(out).with_suffix(".checkpoint")
 
 
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """torch.save into a temporary file beside `path`, then rename: a failure leaves an old file whole.
-
-    Raises:
-        OSError: the folder cannot be written or the disk is full; the message of the system, and no half-written file.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elapsed: float) -> None:
     """Write a checkpoint.
 
@@ -47,6 +30,9 @@ def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elap
         run: what identifies the bake: configuration, seed, budget, fingerprint of the scene (plain values).
         state: `Trainer.state()`.
         elapsed: seconds of baking so far.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; an old checkpoint stays whole.
     """
     write_atomically(path, {"magic": MAGIC, "version": VERSION, "run": run, "state": state, "elapsed": elapsed})
 
