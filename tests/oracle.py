@@ -32,6 +32,10 @@ class UniformRays(Transport):
         axis = cylinder(2 * z[:, 0] - 1, z[:, 1])
         return Exit(axis * self.proxy.radius, axis, axis, axis.new_empty(len(axis), 0)), axis.new_zeros(len(axis), 3)
 
+    def exit_at(self, sites: list[Tensor], x_o: Tensor, n: Tensor, u: Tensor) -> tuple[Exit, Tensor]:
+        axis = u / u.norm(dim=-1, keepdim=True)
+        return Exit(u, axis, axis, axis.new_empty(len(axis), 0)), axis.new_zeros(len(axis), 3)
+
     def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
         cosine = (w * exit_.axis).sum(-1).clamp_min(0)
         return (cosine / math.pi).log()[:, None].expand(-1, 3)
@@ -63,7 +67,7 @@ class Asset:
 
 def uniform_asset(name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, margin: float = 0.2, boundary: dict | None = None) -> str:  # noqa: ANN001
     """Remember a uniform-ray asset; returns what a scene writes as its weights."""
-    config = ModelConfig(separate_direct=separate, proxy_margin=margin, **SMALL)
+    config = ModelConfig(coordinates="paper", separate_direct=separate, proxy_margin=margin, **SMALL)
     return remember(Asset(UniformRays(config, albedo), boundary), name)
 
 

@@ -113,6 +113,12 @@ class PaperCoordinates:
         """log |d(s1, s2) / du|, u in area of the proxy (normalised units): [N]; paper, Eq. 16."""
         return self._log_solid_angle_per_area(exit_.u, exit_.axis) - math.log(4 * math.pi)
 
+    def log_exit_solid_angle(self, exit_: Exit, x_o: Tensor) -> Tensor:
+        """log |d(s1, s2) / dd|, d the direction from x_o to u_i in solid angle: [N]."""
+        offset = exit_.u - x_o
+        direction = offset / offset.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+        return self.log_exit_density(exit_, x_o) - self._log_solid_angle_per_area(offset, direction, exit_.u)
+
     def _log_solid_angle_per_area(self, offset: Tensor, direction: Tensor, u: Tensor | None = None) -> Tensor:
         normal = self.proxy.normal(offset if u is None else u)
         cosine = (normal * direction).sum(-1).abs().clamp_min(1e-6)
@@ -169,6 +175,10 @@ class LocalCoordinates(PaperCoordinates):
     def log_exit_density(self, exit_: Exit, x_o: Tensor) -> Tensor:
         """log |d(s1, s2) / du|, u in area of the proxy (normalised units): [N]."""
         return self._log_solid_angle_per_area(exit_.u - x_o, exit_.d, exit_.u) - math.log(4 * math.pi)
+
+    def log_exit_solid_angle(self, exit_: Exit, x_o: Tensor) -> Tensor:
+        """log |d(s1, s2) / dd|, d the direction from x_o to u_i in solid angle: [N]."""
+        return torch.full_like(exit_.u[:, 0], -math.log(4 * math.pi))
 
 
 def coordinates(name: str, proxy: Proxy) -> PaperCoordinates:

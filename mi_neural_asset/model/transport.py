@@ -1,7 +1,7 @@
 """The transport model F = alpha * p (paper, Eq. 4): albedo network, flow, grids of (x_o, w_o), proxy, coordinates.
 
 Everything is in normalised space.  Methods follow the order in which a renderer needs them: `sites` once for a hit, then
-`albedo`, `sample_exit` (u_i), and for a given u_i `sample_direction` or `direction_density`.
+`albedo`, `sample_exit` or `exit_at` (u_i), and for a given u_i `sample_direction` or `direction_density`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,17 @@ class Transport(nn.Module):
         s2, log_p2 = self._draw(1, self.flow.inputs_2(sites[1], s1), z[:, 1], channel)
         return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
 
+    def exit_at(self, sites: list[Tensor], x_o: Tensor, n: Tensor, u: Tensor) -> tuple[Exit, Tensor]:
+        """A given u_i, [N, 3] on the proxy: the exit, and log p(s1, s2) of all channels, [N, 3]."""
+        s1, s2 = self.coordinates.exit_to_square(u, x_o, n)
+        log_p1 = self._density(0, self.flow.inputs_1(sites[0]), s1)
+        log_p2 = self._density(1, self.flow.inputs_2(sites[1], s1), s2)
+        return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
+
+    def log_exit_solid_angle(self, exit_: Exit, x_o: Tensor) -> Tensor:
+        """log of the factor from p(s1, s2) to the density of the direction from x_o to u_i, in solid angle: [N]."""
+        return self.coordinates.log_exit_solid_angle(exit_, x_o)
+
     def sample_direction(
         self, sites: list[Tensor], exit_: Exit, n: Tensor, channel: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -118,8 +129,6 @@ class Transport(nn.Module):
     def log_density(self, x_o: Tensor, w_o: Tensor, n: Tensor, u: Tensor, w: Tensor) -> Tensor:
         """log p(u_i, w_i | x_o, w_o) of all channels, area of the (normalised) proxy times solid angle: [N, 3]."""
         sites = self.sites(x_o, w_o, n)
-        s, exit_ = self.square(x_o, n, u, w)
-        log_p1 = self._density(0, self.flow.inputs_1(sites[0]), s[:, 0])
-        log_p2 = self._density(1, self.flow.inputs_2(sites[1], s[:, 0]), s[:, 1])
+        exit_, log_p = self.exit_at(sites, x_o, n, u)
         area = self.coordinates.log_exit_density(exit_, x_o)[:, None]
-        return log_p1 + log_p2 + area + self.direction_density(sites, exit_, n, w)
+        return log_p + area + self.direction_density(sites, exit_, n, w)

@@ -27,6 +27,8 @@ class Event:
     albedo: Tensor  # [N, 3]
     channel: Tensor  # [N] the channel that is drawn from
     exit: Exit
+    choice: Tensor  # [N, 3] probability of each channel in the density of u_i
+    density: Tensor  # [N] q(u): of the direction from x_o to u_i, per solid angle
     factor: Tensor  # [N, 3] alpha_c p_c(u) / q(u): what the draw of u_i has cost
     mixture: Tensor  # [N, 3] weights r_k of the channels in the density of w_i at this u_i
 
@@ -73,7 +75,7 @@ class Engine:
             inputs[0], inputs[2], [join(lambda p, j=j: p.sites[j]) for j in range(len(parts[0].sites))],
             join(lambda p: p.albedo), join(lambda p: p.channel),
             Exit(*(join(lambda p, a=a: getattr(p.exit, a)) for a in ("u", "axis", "d", "extra"))),
-            join(lambda p: p.factor), join(lambda p: p.mixture),
+            *(join(lambda p, a=a: getattr(p, a)) for a in ("choice", "density", "factor", "mixture")),
         )  # fmt: skip
 
     def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
@@ -83,10 +85,16 @@ class Engine:
         edges = choice.cumsum(-1)
         channel = (z_channel[:, None] >= edges[:, :2]).sum(-1)
         exit_, log_p = self.model.sample_exit(sites, x_o, n, channel, z)
-        p = (log_p - log_p.amax(-1, keepdim=True)).exp()  # all but a common factor, which cancels
-        mixture = torch.nn.functional.one_hot(channel, 3).to(p.dtype) if hero else choice
-        density = (mixture * p).sum(-1, keepdim=True)
-        return Event(x_o, n, sites, albedo, channel, exit_, albedo * p / density, mixture * p / density)
+        if hero:
+            choice = torch.nn.functional.one_hot(channel, 3).to(albedo.dtype)
+        p, density, mixture = self._exit_density(choice, log_p, exit_, x_o)
+        return Event(x_o, n, sites, albedo, channel, exit_, choice, density, albedo * p / density[:, None], mixture)
+
+    def _exit_density(self, choice: Tensor, log_p: Tensor, exit_: Exit, x_o: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Per solid angle at x_o: p of each channel [N, 3] and q [N]; and the weights of the channels at this u_i."""
+        p = (log_p + self.model.log_exit_solid_angle(exit_, x_o)[:, None]).exp()
+        density = (choice * p).sum(-1)
+        return p, density, choice * p / density[:, None]
 
     def exit_point(self, event: Event) -> mi.Point3f:
         """u_i, normalised."""
@@ -103,13 +111,30 @@ class Engine:
         return to_vector(value, mi.Color3f), to_float(density)
 
     @torch.no_grad()
+    def evaluate_ray(
+        self, event: Event, lanes: mi.UInt32, u: mi.Point3f, w: mi.Vector3f
+    ) -> tuple[mi.Color3f, mi.Float, mi.Float]:
+        """For some lanes, incident rays that were found without the networks, u and w in the asset's frame.
+
+        Returns alpha p(u) p(w | u) and the densities q(u) and q(w | u), all of u per solid angle at x_o.
+        """
+        values = torch.cat([to_torch(u, self.device), to_torch(w, self.device)], -1)
+        value, of_u, of_w = self._in_chunks(event, lanes, values, self._evaluate_ray)
+        return to_vector(value, mi.Color3f), to_float(of_u), to_float(of_w)
+
+    def exit_density(self, event: Event) -> mi.Float:
+        """q(u) of the exits that were drawn, per solid angle at x_o."""
+        return to_float(event.density)
+
+    @torch.no_grad()
     def draw(self, event: Event, lanes: mi.UInt32, z: mi.Point2f) -> tuple[mi.Vector3f, mi.Color3f, mi.Float]:
         """For some lanes: w_i (asset frame), weight alpha p / q and the density q(w_i | u_i), from uniform z."""
         w, weight, density = self._in_chunks(event, lanes, z, self._draw)
         return to_vector(w), to_vector(weight, mi.Color3f), to_float(density)
 
     def _in_chunks(self, event: Event, lanes: mi.UInt32, values, function) -> tuple:  # noqa: ANN001
-        index, values = to_torch(lanes, self.device), to_torch(values, self.device)
+        index = to_torch(lanes, self.device)
+        values = values if isinstance(values, Tensor) else to_torch(values, self.device)
         parts = []
         for k in range(0, index.shape[0], CHUNK):
             rows = index[k : k + CHUNK]
@@ -120,6 +145,13 @@ class Engine:
     def _evaluate(self, batch: Event, w: Tensor) -> tuple[Tensor, Tensor]:
         p = self.model.direction_density(batch.sites, batch.exit, batch.n, w).exp()
         return batch.factor * p, (batch.mixture * p).sum(-1)
+
+    def _evaluate_ray(self, batch: Event, ray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, w = ray[:, :3], ray[:, 3:]
+        exit_, log_p = self.model.exit_at(batch.sites, batch.x_o, batch.n, u)
+        p_u, density, mixture = self._exit_density(batch.choice, log_p, exit_, batch.x_o)
+        p_w = self.model.direction_density(batch.sites, exit_, batch.n, w).exp()
+        return batch.albedo * p_u * p_w, density, (mixture * p_w).sum(-1)
 
     def _draw(self, batch: Event, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         w, log_p = self.model.sample_direction(batch.sites, batch.exit, batch.n, batch.channel, z)

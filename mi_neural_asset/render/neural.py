@@ -1,8 +1,9 @@
 """One scattering event on an asset (paper, Algorithm 3 and Eq. 17-20), for lanes that have been gathered.
 
-The networks draw u_i; light is then sampled as seen from u_i, and w_i is drawn for the next ray.  Rays start at x_i, the
-projection of u_i to the boundary.  Both techniques use densities over directions at u_i, so that their weights add up to
-one: the emitter's density of a hit is asked from u_i as well (`Continuation.reference`), not from x_i.
+The networks draw u_i; light is then sampled as seen from u_i, and w_i is drawn for the next ray; light as seen from x_o is
+a third technique (`exits`).  Rays start at x_i, the projection of u_i to the boundary.  All techniques use densities over
+directions at u_i, so that their weights add up to one: the emitter's density of a hit is asked from u_i as well
+(`Continuation.reference`), not from x_i.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import drjit as dr
 import mitsuba as mi
 
+from . import exits
+from .exits import Techniques
 from .instances import Frames, Model
 from .lanes import take
 from .projection import SELF_OFFSET
@@ -38,6 +41,7 @@ class Continuation:
     weight: mi.Spectrum
     pdf: mi.Float  # solid angle density at u_i
     reference: mi.Point3f  # u_i
+    lobe: mi.Float  # 1 / q(u), the density of u_i per solid angle at x_o; 0 where the lobe does not reach
     gap: mi.Float  # distance from o to u_i: emitters nearer than this cannot be sampled from u_i
 
 
@@ -56,12 +60,6 @@ class Statistics:
         return self.missed / max(self.projected, 1)
 
 
-def power_heuristic(a: mi.Float, b: mi.Float) -> mi.Float:
-    """Weight of technique a against b, exponent 2 (Veach and Guibas 1995), as Mitsuba's path tracer uses it."""
-    ratio = b / a
-    return dr.select(a > 0, 1 / (1 + ratio * ratio), 0)
-
-
 class NeuralEvent:
     """One event for a batch of lanes.
 
@@ -71,16 +69,21 @@ class NeuralEvent:
         hits: the lanes.
         z_channel, z_exit: uniform numbers.
         hero: see `Engine.begin`.
+        techniques: which are in use.
+        statistics: counters to add to.
     """
 
     def __init__(
-        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *, hero: bool, statistics: Statistics
-    ) -> None:
+        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *,
+        hero: bool, techniques: Techniques, statistics: Statistics,
+    ) -> None:  # fmt: skip
         self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
+        self._techniques = techniques
         f = hits.frames
         self._x_o = f.point_to_asset(hits.p)
         self._event = model.engine.begin(self._x_o, f.to_asset(hits.wo), f.to_asset(hits.n), z_channel, z_exit, hero)
         self._u = model.engine.exit_point(self._event)
+        self._q_u = model.engine.exit_density(self._event)
         dr.eval(self._x_o)
         statistics.events += dr.width(hits.p)
 
@@ -94,31 +97,68 @@ class NeuralEvent:
         gap = gap - SELF_OFFSET
         return frames.point_to_world(u - gap * w), gap * frames.scale, met
 
-    def emitter_sampling(self, z: mi.Point2f, *, delta_only: bool) -> tuple[mi.UInt32, mi.Spectrum]:
+    def _sees(self, u: mi.Point3f, w: mi.Vector3f, d: mi.Vector3f, distance: mi.Float, active: mi.Bool) -> mi.Bool:
+        """Whether nothing stands between x_i of the incident ray (u, w), d in the world, and a light `distance` from u."""
+        start, gap, _ = self._start(self._hits.frames, u, w, self._x_o)
+        ray = mi.Ray3f(start, d, self._hits.time, self._hits.wavelengths)
+        ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
+        return active & ~self._scene.ray_test(ray, active)
+
+    def _interaction(self, p: mi.Point3f) -> mi.SurfaceInteraction3f:
+        return exits.interaction(p, self._hits.time, self._hits.wavelengths)
+
+    def light_sampling(self, z: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from u_i: (lanes, radiance), the radiance without the path's throughput.
 
-        delta_only: leave everything that rays can hit to them (no multiple importance sampling).
+        Without this technique only delta lights are sampled, which rays cannot hit.
         """
-        f, h = self._hits.frames, self._hits
-        reference = dr.zeros(mi.SurfaceInteraction3f, dr.width(self._u))
-        reference.p, reference.time, reference.wavelengths = f.point_to_world(self._u), h.time, h.wavelengths
-        ds, light = self._scene.sample_emitter_direction(reference, z, False)
+        f, h, use = self._hits.frames, self._hits, self._techniques
+        u = f.point_to_world(self._u)
+        ds, light = self._scene.sample_emitter_direction(self._interaction(u), z, False)
         w = f.to_asset(ds.d)
         useful = (ds.pdf > 0) & dr.any(light != 0)
-        if delta_only:
-            useful &= ds.delta
-        start, gap, _ = self._start(f, self._u, w, self._x_o)
-        ray = mi.Ray3f(start, ds.d, h.time, h.wavelengths)
-        ray.maxt = (ds.dist + gap) * (1 - mi.math.ShadowEpsilon)
-        useful &= ~self._scene.ray_test(ray, useful)
-        dr.eval(useful, w, light, ds.pdf, ds.delta)
+        if not use.light:
+            useful &= ds.delta & (not use.lobe)
+        useful = self._sees(self._u, w, ds.d, ds.dist, useful)
+        lobe = mi.Float(0)  # density of the lobe, in parts of q(u)
+        if use.lobe:
+            ds_o = exits.seen_from(ds, h.p)
+            lobe = exits.carried_density(self._scene, self._interaction(h.p), ds_o, ds) / self._q_u
+            lobe *= exits.lobe_density(ds_o.d, dr.normalize(u - h.p))
+            lobe = dr.select(exits.has_lobe(ds.emitter) & self._model.projection.leaves(self._u, w), lobe, 0)
+        dr.eval(useful, w, light, ds.pdf, ds.delta, lobe)
         lanes = dr.compress(useful)
         if dr.width(lanes) == 0:
             return lanes, dr.zeros(mi.Spectrum, 0)
         value, density = self._model.engine.evaluate(self._event, lanes, take(w, lanes))
-        delta, pdf = take(ds.delta, lanes), take(ds.pdf, lanes)
-        mis = dr.select(delta, 1, power_heuristic(pdf, density))
-        return lanes, mi.Spectrum(value) * take(light, lanes) * mis
+        delta, pdf, lobe = (take(value, lanes) for value in (ds.delta, ds.pdf, lobe))
+        share = use.share("light", dr.select(delta, 0, density), pdf, lobe) if use.light else mi.Float(1)
+        return lanes, mi.Spectrum(value) * take(light, lanes) * share
+
+    def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
+        """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput."""
+        f, h, use, projection = self._hits.frames, self._hits, self._techniques, self._model.projection
+        x_o = self._interaction(h.p)
+        ds_o, _ = self._scene.sample_emitter_direction(x_o, z_light, False)
+        d = exits.draw_lobe(ds_o.d, z_exit)
+        u = projection.exit(self._x_o, f.to_asset(d))
+        at_u = self._interaction(f.point_to_world(u))
+        ds_u = exits.seen_from(ds_o, at_u.p)
+        w = f.to_asset(ds_u.d)
+        carried = exits.carried_density(self._scene, x_o, ds_o, ds_u)
+        density = exits.lobe_density(ds_o.d, d) * carried
+        useful = exits.has_lobe(ds_o.emitter) & projection.leaves(u, w) & (density > 0)
+        radiance = self._scene.eval_emitter_direction(at_u, ds_u, useful)
+        useful = self._sees(u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))
+        p_light = exits.emitter_density(self._scene, at_u, ds_u)
+        dr.eval(useful, u, w, density, radiance, p_light, ds_o.delta)
+        lanes = dr.compress(useful)
+        if dr.width(lanes) == 0:
+            return lanes, dr.zeros(mi.Spectrum, 0)
+        value, q_u, q_w = self._model.engine.evaluate_ray(self._event, lanes, take(u, lanes), take(w, lanes))
+        delta, density, p_light, radiance = (take(v, lanes) for v in (ds_o.delta, density, p_light, radiance))
+        share = use.share("lobe", dr.select(delta, 0, q_w), p_light, density / q_u)
+        return lanes, mi.Spectrum(value) * radiance * (share / density)
 
     def continuation(self, lanes: mi.UInt32, z: mi.Point2f) -> Continuation:
         """Next rays for some lanes; z: uniform numbers of these lanes."""
@@ -126,7 +166,8 @@ class NeuralEvent:
         frames = take(self._hits.frames, lanes)
         u = take(self._u, lanes)
         start, gap, met = self._start(frames, u, w, take(self._x_o, lanes))
-        result = Continuation(start, frames.to_world(w), mi.Spectrum(weight), density, frames.point_to_world(u), gap)
+        lobe = dr.select(self._model.projection.leaves(u, w), 1 / take(self._q_u, lanes), 0)
+        result = Continuation(start, frames.to_world(w), mi.Spectrum(weight), density, frames.point_to_world(u), lobe, gap)
         missed = dr.count(~met)
         dr.eval(result, missed)
         self._statistics.projected += dr.width(lanes)

@@ -7,14 +7,17 @@ choose the next ray between the direct sample and the neural one (Eq. 23).  Dead
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
 import drjit as dr
 import mitsuba as mi
 
-from .instances import SceneAssets
-from .lanes import take
-from .neural import Hits, NeuralEvent, Statistics, power_heuristic
+from . import exits
+from .exits import Techniques
+from .instances import Frames, Model, SceneAssets
+from .lanes import join, put, take
+from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
 
 
@@ -27,27 +30,36 @@ class PathOptions:
     hide_emitters: bool = False
     mis: bool = True
     hero: bool = False
+    techniques: Techniques = Techniques()
+    split: bool = True
 
     @classmethod
     def from_properties(cls, props: mi.Properties, max_depth: int, rr_depth: int) -> PathOptions:
         """Reads the remaining properties of `nap_path`.
 
         Raises:
-            ValueError: `channels` is neither "balance" nor "hero", or the variant has no RGB colours.
+            ValueError: `channels` is neither "balance" nor "hero", `techniques` has an unknown name, or the variant has no
+                RGB colours.
         """
         if not mi.is_rgb or mi.is_polarized:
             raise ValueError(f"nap_path: variant {mi.variant()!r} has no plain RGB colours; use llvm_ad_rgb or cuda_ad_rgb")
         channels = props.get("channels", "balance")
         if channels not in ("balance", "hero"):
             raise ValueError(f'nap_path: "channels" must be "balance" or "hero", got {channels!r}')
-        return cls(max_depth, rr_depth, props.get("hide_emitters", False), props.get("mis", True), channels == "hero")
+        mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
+        default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
+        techniques = Techniques.parse(props.get("techniques", default))
+        return cls(
+            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True)
+        )
 
 
 @dataclass
 class Lanes:
     """State of the paths that are alive, one lane each."""
 
-    index: mi.UInt32  # lane of the full wavefront
+    index: mi.UInt32  # whose random numbers they use, see `Randoms`
+    pixel: mi.UInt32  # lane of the full wavefront
     ray: mi.Ray3f
     β: mi.Spectrum  # path throughput weight
     η: mi.Float  # product of relative indices of refraction
@@ -55,23 +67,38 @@ class Lanes:
     pdf: mi.Float  # density of this ray's direction there
     delta: mi.Bool  # emitter sampling could not have found it
     gap: mi.Float  # distance from the ray's start to `reference`, along the ray (0 on ordinary surfaces)
+    neural: mi.Bool  # the ray left an asset
+    x_o: mi.Point3f  # where the path met the asset, seen from its end
+    lobe: mi.Float  # 1 / density of u_i per solid angle at x_o; 0 where the lobe technique does not reach
+
+
+def not_from_an_asset(width: int) -> dict:
+    """The fields of `Lanes` that only rays from an asset use."""
+    return {"gap": dr.zeros(mi.Float, width), "neural": dr.full(mi.Bool, False, width), "x_o": dr.zeros(mi.Point3f, width),
+            "lobe": dr.zeros(mi.Float, width)}  # fmt: skip
 
 
 class Randoms:
-    """Uniform numbers of a full-width sampler, for the lanes that are alive."""
+    """Uniform numbers for the lanes that are alive.
 
-    def __init__(self, sampler: mi.Sampler) -> None:
-        self._sampler = sampler
+    Lanes 0 to W - 1 use the sensor's sampler, lanes W to 2 W - 1 (the second halves of paths that were split) a plain one.
+    """
+
+    def __init__(self, sampler: mi.Sampler, width: int, seed: int | None) -> None:
+        self._samplers = [sampler]
+        if seed is not None:
+            self._samplers.append(mi.load_dict({"type": "independent"}, parallel=False))
+            self._samplers[1].seed(seed, width)
+
+    def _take(self, values: list, index: mi.UInt32):  # noqa: ANN202
+        dr.eval(values)
+        return take(values[0] if len(values) == 1 else join(values), index)
 
     def next_1d(self, index: mi.UInt32) -> mi.Float:
-        value = self._sampler.next_1d()
-        dr.eval(value)
-        return take(value, index)
+        return self._take([sampler.next_1d() for sampler in self._samplers], index)
 
     def next_2d(self, index: mi.UInt32) -> mi.Point2f:
-        value = self._sampler.next_2d()
-        dr.eval(value)
-        return take(value, index)
+        return self._take([sampler.next_2d() for sampler in self._samplers], index)
 
 
 class PathTracer:
@@ -81,11 +108,16 @@ class PathTracer:
         scene: the scene.
         assets: its neural assets.
         options: see `PathOptions`.
+        seed: of the second halves of split paths.
     """
 
-    def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions) -> None:
+    def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
         self.scene, self.assets, self.options = scene, assets, options
+        self._split = options.split and any(model.separate_direct for model in assets.models)
+        self._seeds = random.Random(seed)
         self.statistics = Statistics()
+        techniques = options.techniques
+        self._techniques = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
 
     def trace(self, ray: mi.Ray3f, sampler: mi.Sampler) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
@@ -95,11 +127,11 @@ class PathTracer:
         dr.eval(radiance, valid)
         if options.max_depth == 0:
             return radiance, dr.zeros(mi.Bool, width)
-        randoms = Randoms(sampler)
+        randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
         lanes = Lanes(
-            index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray), β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
+            index=dr.arange(mi.UInt32, width), pixel=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray), β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
             reference=dr.zeros(mi.Point3f, width), pdf=dr.full(mi.Float, 1, width), delta=dr.full(mi.Bool, True, width),
-            gap=dr.zeros(mi.Float, width),
+            **not_from_an_asset(width),
         )  # fmt: skip
         dr.eval(lanes)
         depth = 0
@@ -126,17 +158,16 @@ class PathTracer:
             neural = mi.Bool(False)
         direct = active & (~neural | self._separates(model))
         step, null = self._surface_step(lanes, si, direct, randoms, radiance)
-        dr.scatter(valid, True, lanes.index, si.is_valid() & (neural | ~null))
+        dr.scatter(valid, True, lanes.pixel, si.is_valid() & (neural | ~null))
+        further: list[Lanes | None] = []
         if len(self.assets):
             dr.eval(si, step, model, instance, neural)
             for number in range(len(self.assets.models)):
                 chosen = dr.compress(neural & (model == number + 1))
                 if dr.width(chosen):
-                    self._neural_step(number, chosen, lanes, si, instance, step, randoms, radiance)
-            alive = direct | neural
-        else:
-            alive = direct
-        return self._survivors(depth, step, alive, randoms)
+                    split = self._split and depth == 0
+                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, radiance, split))
+        return self._survivors(depth, step, direct, further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f) -> mi.PreliminaryIntersection3f:
         helper = mi.load_dict({"type": "path", "hide_emitters": True})
@@ -155,23 +186,35 @@ class PathTracer:
         lit = emitter != None  # noqa: E711 -- an array comparison
         if depth == 0 and self.options.hide_emitters:
             lit &= si.is_valid()
-        if self.options.mis:
-            ref = dr.zeros(mi.Interaction3f, dr.width(lanes.index))
-            ref.p, ref.time, ref.wavelengths = lanes.reference, lanes.ray.time, lanes.ray.wavelengths
+        weight = mi.Float(1)
+        use = self._techniques
+        if self.options.mis or (len(self.assets) and use != Techniques(lobe=False, light=False)):
+            ref = exits.interaction(lanes.reference, lanes.ray.time, lanes.ray.wavelengths)
             ds = mi.DirectionSample3f(self.scene, si, ref)
             sampled = lit & ~lanes.delta & (~si.is_valid() | (si.t > lanes.gap))
-            pdf = dr.select(sampled, self.scene.pdf_emitter_direction(ref, ds, sampled), 0)
-            weight = power_heuristic(lanes.pdf, pdf)
-        else:
-            weight = mi.Float(1)
+            light = dr.select(sampled, self.scene.pdf_emitter_direction(ref, ds, sampled), 0)
+            weight = exits.power_heuristic(lanes.pdf, light) if self.options.mis else mi.Float(1)
+            if len(self.assets):
+                lobe = self._lobe_density(lanes, si, ds, sampled & lanes.neural) if use.lobe else mi.Float(0)
+                share = dr.select(sampled, use.share("path", lanes.pdf, light, lobe), 1)
+                weight = dr.select(lanes.neural, share, weight)
         value = lanes.β * emitter.eval(si, lit) * weight
-        dr.scatter_add(radiance, value, lanes.index, lit)
+        dr.scatter_add(radiance, value, lanes.pixel, lit)
+
+    def _lobe_density(self, lanes: Lanes, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool) -> mi.Float:
+        """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
+        x_o = exits.interaction(lanes.x_o, lanes.ray.time, lanes.ray.wavelengths)
+        ds_o = mi.DirectionSample3f(self.scene, si, x_o)
+        active = active & (lanes.lobe > 0) & exits.has_lobe(ds.emitter)
+        carried = exits.carried_density(self.scene, x_o, ds_o, ds)
+        density = exits.lobe_density(ds_o.d, dr.normalize(lanes.reference - lanes.x_o)) * carried * lanes.lobe
+        return dr.select(active, density, 0)
 
     def _surface_step(
         self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, randoms: Randoms, radiance: mi.Spectrum
     ) -> tuple[Lanes, mi.Bool]:
         """Emitter and BSDF sampling at hits with an analytic BSDF: (the next rays, where a null lobe was drawn)."""
-        ctx, index = mi.BSDFContext(), lanes.index
+        ctx, index, width = mi.BSDFContext(), lanes.index, dr.width(lanes.index)
         bsdf = si.bsdf(mi.RayDifferential3f(lanes.ray))
         smooth = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
         ds, light = self.scene.sample_emitter_direction(si, randoms.next_2d(index), True, smooth)
@@ -182,24 +225,27 @@ class PathTracer:
         wo = si.to_local(ds.d)
         value, pdf, bs, weight = bsdf.eval_pdf_sample(ctx, si, wo, z1, z2, active)
         value = si.to_world_mueller(value, -wo, si.wi)
-        mis = dr.select(ds.delta, 1, power_heuristic(ds.pdf, pdf))
-        dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth)
+        mis = dr.select(ds.delta, 1, exits.power_heuristic(ds.pdf, pdf))
+        dr.scatter_add(radiance, lanes.β * value * light * mis, lanes.pixel, smooth)
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
-            index=index, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths), β=dr.select(active, lanes.β * weight, 0),
-            η=lanes.η * bs.eta, reference=si.p, pdf=bs.pdf, delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
-            gap=dr.zeros(mi.Float, dr.width(index)),
+            index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths), β=dr.select(active, lanes.β * weight, 0),
+            η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf, delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
+            **not_from_an_asset(width),
         )  # fmt: skip
         return step, mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
 
     def _neural_step(
         self, number: int, chosen: mi.UInt32, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
-        step: Lanes, randoms: Randoms, radiance: mi.Spectrum,
-    ) -> None:  # fmt: skip
-        """Neural scattering for the lanes `chosen`; overwrites their entries of `step`."""
+        step: Lanes, randoms: Randoms, radiance: mi.Spectrum, split: bool,
+    ) -> Lanes | None:  # fmt: skip
+        """Neural scattering for the lanes `chosen`: returns the rays that leave the asset, if any.
+
+        The direct rays in `step` lose those that meet the asset again.  With `split` both rays go on; otherwise one of
+        them does, chosen by what they are expected to bring.
+        """
         model = self.assets.models[number]
-        index = take(lanes.index, chosen)
-        β = take(lanes.β, chosen)
+        index, pixel, β, η = (take(value, chosen) for value in (lanes.index, lanes.pixel, lanes.β, lanes.η))
         ray = take(lanes.ray, chosen)
         frames = self.assets.frames(take(instance, chosen))
         n_geometric = take(mi.Vector3f(si.n), chosen)
@@ -208,58 +254,92 @@ class PathTracer:
         hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
         dr.eval(hits)
         event = NeuralEvent(
-            self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero, statistics=self.statistics
-        )
-        lit, light = event.emitter_sampling(randoms.next_2d(index), delta_only=not self.options.mis)
-        if dr.width(lit):
-            dr.scatter_add(radiance, take(β, lit) * light, take(index, lit))
+            self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero,
+            techniques=self._techniques, statistics=self.statistics,
+        )  # fmt: skip
+        found = [event.light_sampling(randoms.next_2d(index))]
+        if self._techniques.lobe:
+            found.append(event.lobe_sampling(randoms.next_2d(index), randoms.next_2d(index)))
+        for lit, light in found:
+            dr.scatter_add(radiance, take(β, lit) * light, take(pixel, lit))
         z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
-        keep = mi.Float(1)  # probability of the neural ray
+        keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
         if model.separate_direct:
-            direct = take(step, chosen)
+            direct = self._one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms)
+            if split:
+                index = index + dr.width(radiance)
+            else:
+                weight, indirect = dr.mean(direct.β), dr.mean(β * event.albedo())
+                keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
+                neural = randoms.next_1d(index) < keep
+                direct.β = dr.select(neural, 0, direct.β / (1 - keep))
+                dr.eval(neural)
+                rows = dr.compress(neural)
+            dr.eval(keep, direct)
+            put(step, direct, chosen)
+        if dr.width(rows) == 0:
+            return None
+        c, width = event.continuation(rows, take(z, rows)), dr.width(rows)
+        return Lanes(
+            index=take(index, rows), pixel=take(pixel, rows), ray=mi.Ray3f(c.o, c.d, take(ray.time, rows), take(ray.wavelengths, rows)),
+            β=take(β, rows) * c.weight / take(keep, rows), η=take(η, rows), reference=c.reference, pdf=c.pdf,
+            delta=dr.full(mi.Bool, False, width), gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
+        )  # fmt: skip
+
+    def _one_lobe(
+        self, si: mi.SurfaceInteraction3f, ray: mi.Ray3f, β: mi.Spectrum, η: mi.Float, direct: Lanes, model: Model, frames: Frames,
+        randoms: Randoms,
+    ) -> Lanes:  # fmt: skip
+        """Direct rays that do not meet the asset again, [N] lanes at hits of one model; `direct`: as the BSDF samples them.
+
+        A smooth dielectric boundary has two of them.  Both are tried, for refraction into a closed asset never counts;
+        where both are free, one is chosen by its weight.
+        """
+
+        def free(ray: mi.Ray3f, weight: mi.Spectrum) -> mi.Spectrum:
             shadowed = model.projection.shadows_itself(
-                frames.point_to_asset(hits.p), frames.to_asset(direct.ray.d), frames.to_asset(n_geometric), dr.any(direct.β != 0)
+                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), dr.any(weight != 0)
             )
-            weight, indirect = dr.select(shadowed, 0, dr.mean(direct.β)), dr.mean(β * event.albedo())
-            keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
-            neural = randoms.next_1d(index) < keep
-            β_direct = dr.select(shadowed | neural, 0, direct.β / (1 - keep))
-            dr.eval(keep, neural, β_direct)
-            dr.scatter(step.β, β_direct, chosen)
-            rows = dr.compress(neural)
-            if dr.width(rows) == 0:
-                return
-            keep, z, β = take(keep, rows), take(z, rows), take(β, rows)
-        self._write(step, take(chosen, rows), event.continuation(rows, z), β / keep, lanes)
+            return dr.select(shadowed, 0, weight)
 
-    @staticmethod
-    def _write(step: Lanes, target: mi.UInt32, c, β: mi.Spectrum, lanes: Lanes) -> None:  # noqa: ANN001
-        """Put sampled incident rays into the lanes `target` of `step`."""
-        o, d = mi.Point3f(step.ray.o), mi.Vector3f(step.ray.d)
-        dr.scatter(o, c.o, target)
-        dr.scatter(d, c.d, target)
-        step.ray.o, step.ray.d = o, d
-        dr.scatter(step.β, β * c.weight, target)
-        dr.scatter(step.η, take(lanes.η, target), target)
-        dr.scatter(step.reference, c.reference, target)
-        dr.scatter(step.pdf, c.pdf, target)
-        dr.scatter(step.delta, False, target)
-        dr.scatter(step.gap, c.gap, target)
+        bsdf, ctx = si.bsdf(), mi.BSDFContext()
+        two = mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaReflection) & mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaTransmission)
+        lobes = []
+        for kind in (mi.BSDFFlags.DeltaReflection, mi.BSDFFlags.DeltaTransmission):
+            ctx.type_mask = +kind
+            bs, weight = bsdf.sample(ctx, si, 0.5, mi.Point2f(0.5), two)
+            lobe = si.spawn_ray(si.to_world(bs.wo))
+            lobes.append((lobe, free(lobe, β * weight), bs))
+        (ray_1, β_1, bs_1), (ray_2, β_2, bs_2) = lobes
+        weight_1, weight_2 = dr.mean(β_1), dr.mean(β_2)
+        p = dr.select(weight_2 > 0, weight_1 / (weight_1 + weight_2), 1)
+        first = randoms.next_1d(direct.index) < p
+        direct.β = dr.select(two, dr.select(first, β_1 / p, β_2 / (1 - p)), free(direct.ray, direct.β))
+        for name in ("o", "d"):
+            value = dr.select(first, getattr(ray_1, name), getattr(ray_2, name))
+            setattr(direct.ray, name, dr.select(two, value, getattr(direct.ray, name)))
+        direct.η = dr.select(two, η * dr.select(first, bs_1.eta, bs_2.eta), direct.η)
+        direct.delta |= two
+        return direct
 
-    def _survivors(self, depth: int, step: Lanes, alive: mi.Bool, randoms: Randoms) -> Lanes:
-        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted."""
-        brightest = dr.max(step.β)
-        finite = dr.all(dr.isfinite(step.β)) & dr.all(dr.isfinite(step.ray.d))
-        invalid = dr.count(alive & ~finite)
-        alive &= (brightest > 0) & finite
+    def _survivors(self, depth: int, step: Lanes, alive: mi.Bool, further: list[Lanes | None], randoms: Randoms) -> Lanes:
+        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`."""
+        dr.eval(step, alive)
+        parts = [take(step, dr.compress(alive)), *(part for part in further if part)]
+        lanes = join(parts) if len(parts) > 1 else parts[0]
+        if dr.width(lanes.index) == 0:
+            return lanes
+        brightest = dr.max(lanes.β)
+        finite = dr.all(dr.isfinite(lanes.β)) & dr.all(dr.isfinite(lanes.ray.d))
+        invalid = dr.count(~finite)
+        alive = (brightest > 0) & finite
         if depth + 1 >= self.options.rr_depth:
-            q = dr.minimum(brightest * step.η * step.η, 0.95)
-            alive &= randoms.next_1d(step.index) < q
-            step.β /= q
-        dr.eval(step, alive, invalid)
+            q = dr.minimum(brightest * lanes.η * lanes.η, 0.95)
+            alive &= randoms.next_1d(lanes.index) < q
+            lanes.β /= q
+        dr.eval(lanes, alive, invalid)
         self.statistics.invalid += int(invalid[0])
-        rows = dr.compress(alive)
-        lanes = take(step, rows)
+        lanes = take(lanes, dr.compress(alive))
         dr.eval(lanes)
         return lanes
 
@@ -267,7 +347,7 @@ class PathTracer:
 def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: str, seed: int) -> Statistics:
     """Render a scene into the film of `passes`; returns what was counted."""
     with dr.suspend_grad():
-        tracer = PathTracer(scene, SceneAssets(scene, device), options)
+        tracer = PathTracer(scene, SceneAssets(scene, device), options, seed)
         passes.render(scene, seed, tracer.trace)
     if tracer.statistics.invalid:
         mi.Log(mi.LogLevel.Warn, f"nap_path: {tracer.statistics.invalid} paths ended at a weight that was not finite")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
+MIN_CHORD = 1e-5  # shorter ways through the proxy are rounding
 SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
 
 
@@ -26,6 +27,22 @@ class Projection:
         proxy = model.proxy
         self._radius = proxy.radius if proxy.kind == "sphere" else None
         self._extent = mi.ScalarVector3f([float(e) * (1 + proxy.margin) for e in proxy.extent])
+
+    def exit(self, x: mi.Point3f, d: mi.Vector3f) -> mi.Point3f:
+        """Where rays that start inside the proxy leave it (normalised units)."""
+        if self._radius is not None:
+            along = dr.dot(mi.Vector3f(x), d)
+            across = dr.squared_norm(mi.Vector3f(x) - along * d)
+            return x + (dr.safe_sqrt(self._radius**2 - across) - along) * d
+        length = mi.Float(dr.inf)
+        for axis in range(3):
+            step = dr.select(d[axis] > 0, self._extent[axis] - x[axis], -self._extent[axis] - x[axis]) / d[axis]
+            length = dr.select(dr.abs(d[axis]) > 1e-9, dr.minimum(length, step), length)
+        return x + length * d
+
+    def leaves(self, u: mi.Point3f, w: mi.Vector3f) -> mi.Bool:
+        """Whether rays (u, w) leave the proxy."""
+        return self.chord(u, w) > MIN_CHORD
 
     def chord(self, u: mi.Point3f, w: mi.Vector3f) -> mi.Float:
         """Length of the way that leads backwards from u, against w, to where it entered the proxy (normalised units).
