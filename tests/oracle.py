@@ -12,7 +12,7 @@ from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.coordinates import Exit, cylinder, frame
 from mi_neural_asset.model.transport import Transport
 
-SMALL = {"features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8, "albedo_depth": 1}
+SMALL = {"occlusion": 4, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8, "albedo_depth": 1}
 
 
 class UniformRays(Transport):
@@ -22,7 +22,7 @@ class UniformRays(Transport):
         super().__init__(config)
         self.register_buffer("constant_albedo", torch.tensor(albedo))
 
-    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor) -> list[Tensor]:
+    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor) -> list[Tensor]:
         return [x_o] * 5
 
     def albedo(self, sites: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from scipy import stats
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.transport import Transport
 
-SIZES = {"width": 16, "knots": 6, "triplane": 8, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 8}
+SIZES = {"occlusion": 0, "width": 16, "knots": 6, "triplane": 8, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 8}
 SIGNIFICANCE = 0.01
 
 

@@ -253,7 +253,7 @@ class Bake:
 def _compare(model: Transport, asset: NeuralAsset, rows: Any, count: int = 1024) -> None:  # noqa: ANN401
     """Check that a written asset gives the trained model's densities on a probe batch."""
     probe = rows.rows(torch.arange(min(count, rows.x_o.shape[0]), device=rows.x_o.device)).to(torch.device("cpu"))
-    arguments = (probe.x_o, probe.w_o, probe.n, probe.u, probe.w_i)
+    arguments = (probe.x_o, probe.w_o, probe.n, probe.u, probe.w_i, probe.occlusion)
     with torch.no_grad():
         wanted = model.cpu().log_density(*arguments)
         got = asset.model().log_density(*arguments)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import mitsuba as mi
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..interop import to_vector
 from ..model.transport import Transport
+from ..occlusion import Occlusion
 from .sampler import EXITED, Paths, PathSampler
 
 
@@ -25,6 +28,7 @@ class Batch:
     u: Tensor  # [N, 3] exit point on the proxy
     w_i: Tensor  # [N, 3]
     beta: Tensor  # [N, 3]
+    occlusion: Tensor  # [N, K]
     flow: int = 0
 
     def rows(self, index: Tensor, flow: int = 0) -> Batch:
@@ -41,7 +45,7 @@ def path_seed(seed: int, stream: int) -> int:
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
 
 
-def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float) -> Batch:
+def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, occlusion: Occlusion) -> Batch:
     """Tuples of Algorithm 1 (paper): normalised, with u_i on the proxy, direct exits at zero throughput if separated.
 
     Truncated and invalid paths are left out; `PathBuffer` counts them.
@@ -52,7 +56,9 @@ def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float) 
     known = (paths.status <= 1).nonzero()[:, 0]  # exited or absorbed
     x_o, x_i = ((p[known] - center) / scale for p in (paths.x_o, paths.x_i))
     u, _ = model.proxy.exit(x_i, paths.w_i[known])
-    return Batch(x_o, paths.w_o[known], paths.n[known], u, paths.w_i[known], beta[known])
+    n = paths.n[known]
+    around = occlusion.tensor(to_vector(x_o, mi.Point3f), to_vector(n), x_o.device)
+    return Batch(x_o, paths.w_o[known], n, u, paths.w_i[known], beta[known], around)
 
 
 @dataclass
@@ -104,6 +110,7 @@ class PathBuffer:
     ) -> None:  # fmt: skip
         self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._size, self._batch, self._reuse, self._seed, self._device = size, batch, reuse, seed, device
+        self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion)
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
         self._order: list[Tensor] = []
@@ -111,7 +118,7 @@ class PathBuffer:
     def validation(self, count: int) -> Batch:
         """Held-out rows, the same at each call."""
         paths = self._sampler.sample(count, path_seed(self._seed, 0))
-        batch = training_rows(paths, self._model_on_cpu(), self._center, self._scale)
+        batch = training_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion)
         return batch.to(self._device)
 
     def _model_on_cpu(self) -> Transport:
@@ -129,7 +136,7 @@ class PathBuffer:
         paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1))
         if self.position == 0:  # else the bake resumes within a generation that has been counted
             self.counts.add(paths)
-        self._rows = training_rows(paths, self._model_on_cpu(), self._center, self._scale).to(self._device)
+        self._rows = training_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion).to(self._device)
         carries = self._rows.beta.amax(-1) > 0
         alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
         if len(alive) < self._batch:

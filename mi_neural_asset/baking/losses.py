@@ -14,7 +14,7 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
 
     Each third of the rows with throughput trains one colour channel (a hero channel per row); the albedo sees all rows.
     """
-    sites = model.sites(batch.x_o, batch.w_o, batch.n)
+    sites = model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion)
     k = batch.flow
     s, exit_ = model.square(batch.x_o[:k], batch.n[:k], batch.u[:k], batch.w_i[:k])
     log_p = model.flow.log_density_thirds([site[:k] for site in sites[:4]], s, exit_).sum(-1)
@@ -33,16 +33,17 @@ def validate(model: Transport, rows: Batch, chunk: int = 16384) -> dict[str, obj
         ray_nll: the same of the density of rays (area of the normalised proxy times solid angle): comparable between
             coordinates and proxies of equal radius.
         albedo_ratio: per channel, sum of alpha over sum of throughput.
+        albedo_mse: mean squared difference of alpha and throughput; most of it is the paths' own noise.
         albedo_error: per channel, standard error of that ratio from the paths' own noise.
     """
     weight = nll = ray = 0.0
     alpha, beta = [], []
     for k in range(0, rows.x_o.shape[0], chunk):
         part = rows.rows(torch.arange(k, min(k + chunk, rows.x_o.shape[0]), device=rows.x_o.device))
-        sites = model.sites(part.x_o, part.w_o, part.n)
+        sites = model.sites(part.x_o, part.w_o, part.n, part.occlusion)
         alpha.append(model.albedo(sites))
         beta.append(part.beta)
-        log_ray = model.log_density(part.x_o, part.w_o, part.n, part.u, part.w_i)
+        log_ray = model.log_density(part.x_o, part.w_o, part.n, part.u, part.w_i, part.occlusion)
         s, exit_ = model.square(part.x_o, part.n, part.u, part.w_i)
         jacobian = model.coordinates.log_direction_density(s[:, 2]) + model.coordinates.log_exit_density(exit_, part.x_o)
         weight += part.beta.sum().item()
@@ -52,5 +53,6 @@ def validate(model: Transport, rows: Batch, chunk: int = 16384) -> dict[str, obj
     ratio = alphas.sum(0) / betas.sum(0).clamp_min(1e-12)
     error = (betas - alphas).std(0) * len(betas) ** 0.5 / betas.sum(0).clamp_min(1e-12)
     return {
-        "nll": nll / max(weight, 1e-12), "ray_nll": ray / max(weight, 1e-12), "albedo_ratio": ratio.tolist(), "albedo_error": error.tolist()
+        "nll": nll / max(weight, 1e-12), "ray_nll": ray / max(weight, 1e-12), "albedo_ratio": ratio.tolist(), "albedo_error": error.tolist(),
+        "albedo_mse": (alphas - betas).square().mean().item(),
     }  # fmt: skip

@@ -36,22 +36,25 @@ class Transport(nn.Module):
         f = config.features
         self.position_grid = Grid(3 * config.triplane**2, 5 * f)  # columns: steps 1 to 4, albedo
         self.direction_grid = Grid(6 * config.cubemap**2, 5 * f)
-        site_inputs = 2 * f + self.coordinates.site_inputs
+        site_inputs = 2 * f + self.coordinates.site_inputs + config.occlusion
         self.flow = Flow(config, site_inputs, self.coordinates.exit_inputs)
         self.albedo_net = MLP(site_inputs, config.albedo_width, config.albedo_depth, 1)
 
-    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor) -> list[Tensor]:
+    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
         """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo.
 
         Args:
             x_o: points, [N, 3], normalised space.
             w_o: unit directions away from the asset, [N, 3].
             n: unit normals at x_o, [N, 3].
+            occlusion: what `Occlusion` says about x_o, [N, config.occlusion]; may be left out where that is 0.
         """
         f = self.config.features
         positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
         directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
         plain = self.coordinates.site(n, w_o)
+        if self.config.occlusion:
+            plain = torch.cat([plain, occlusion], -1)
         return [torch.cat([positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f], plain], -1) for j in range(5)]
 
     def albedo(self, sites: list[Tensor]) -> Tensor:
@@ -126,9 +129,11 @@ class Transport(nn.Module):
         log_p4 = self._density(3, self.flow.inputs_4(sites[3], exit_, features, s3), s4)
         return log_p3 + log_p4 + self.coordinates.log_direction_density(s3)[:, None]
 
-    def log_density(self, x_o: Tensor, w_o: Tensor, n: Tensor, u: Tensor, w: Tensor) -> Tensor:
+    def log_density(
+        self, x_o: Tensor, w_o: Tensor, n: Tensor, u: Tensor, w: Tensor, occlusion: Tensor | None = None
+    ) -> Tensor:
         """log p(u_i, w_i | x_o, w_o) of all channels, area of the (normalised) proxy times solid angle: [N, 3]."""
-        sites = self.sites(x_o, w_o, n)
+        sites = self.sites(x_o, w_o, n, occlusion)
         exit_, log_p = self.exit_at(sites, x_o, n, u)
         area = self.coordinates.log_exit_density(exit_, x_o)[:, None]
         return log_p + area + self.direction_density(sites, exit_, n, w)

@@ -56,14 +56,14 @@ class Engine:
 
     @torch.no_grad()
     def begin(
-        self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
+        self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
     ) -> Event:
-        """Albedo and u_i for lanes that hit the asset.
+        """Albedo and u_i for lanes that hit the asset; occlusion [N, K] is what `Occlusion` says about x_o.
 
         With `hero`, a channel is chosen uniformly and weights refer to its density alone (the paper's rule); otherwise it
         is chosen in proportion to the albedo and weights refer to the mean over channels (balance heuristic).
         """
-        inputs = [to_torch(v, self.device) for v in (x_o, w_o, n, u_channel, u_exit)]
+        inputs = [v if isinstance(v, Tensor) else to_torch(v, self.device) for v in (x_o, w_o, n, occlusion, u_channel, u_exit)]
         parts = [self._begin(*(v[k : k + CHUNK] for v in inputs), hero) for k in range(0, inputs[0].shape[0], CHUNK)]
         if len(parts) == 1:
             return parts[0]
@@ -78,8 +78,8 @@ class Engine:
             *(join(lambda p, a=a: getattr(p, a)) for a in ("choice", "density", "factor", "mixture")),
         )  # fmt: skip
 
-    def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
-        sites = self.model.sites(x_o, w_o, n)
+    def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
+        sites = self.model.sites(x_o, w_o, n, occlusion)
         albedo = self.model.albedo(sites)
         choice = torch.full_like(albedo, 1 / 3) if hero else (albedo + 1e-8) / (albedo + 1e-8).sum(-1, keepdim=True)
         edges = choice.cumsum(-1)

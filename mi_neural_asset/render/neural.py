@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import drjit as dr
 import mitsuba as mi
 
+from ..occlusion import SELF_OFFSET
 from . import exits
 from .exits import Techniques
 from .instances import Frames, Model
 from .lanes import take
-from .projection import SELF_OFFSET
 
 
 @dataclass
@@ -81,7 +81,9 @@ class NeuralEvent:
         self._techniques = techniques
         f = hits.frames
         self._x_o = f.point_to_asset(hits.p)
-        self._event = model.engine.begin(self._x_o, f.to_asset(hits.wo), f.to_asset(hits.n), z_channel, z_exit, hero)
+        n = f.to_asset(hits.n)
+        occlusion = model.projection.occlusion.tensor(self._x_o, n, model.engine.device)
+        self._event = model.engine.begin(self._x_o, f.to_asset(hits.wo), n, occlusion, z_channel, z_exit, hero)
         self._u = model.engine.exit_point(self._event)
         self._q_u = model.engine.exit_density(self._event)
         dr.eval(self._x_o)

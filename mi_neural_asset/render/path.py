@@ -326,9 +326,10 @@ class PathTracer:
         """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`."""
         dr.eval(step, alive)
         parts = [take(step, dr.compress(alive)), *(part for part in further if part)]
-        lanes = join(parts) if len(parts) > 1 else parts[0]
-        if dr.width(lanes.index) == 0:
-            return lanes
+        filled = [part for part in parts if dr.width(part.index)]
+        if not filled:
+            return parts[0]
+        lanes = join(filled) if len(filled) > 1 else filled[0]
         brightest = dr.max(lanes.β)
         finite = dr.all(dr.isfinite(lanes.β)) & dr.all(dr.isfinite(lanes.ray.d))
         invalid = dr.count(~finite)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
+from ..occlusion import SELF_OFFSET, Occlusion
+
 MIN_CHORD = 1e-5  # shorter ways through the proxy are rounding
-SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
 
 
 class Projection:
@@ -24,6 +25,7 @@ class Projection:
         self._scene = mi.load_dict(asset.boundary_scene(), parallel=False)
         self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
         self._scale = float(asset.scale)
+        self.occlusion = Occlusion(self._scene, asset.center, asset.scale, model.config.occlusion)
         proxy = model.proxy
         self._radius = proxy.radius if proxy.kind == "sphere" else None
         self._extent = mi.ScalarVector3f([float(e) * (1 + proxy.margin) for e in proxy.extent])

@@ -1,0 +1,74 @@
+"""What surrounds a point of the asset: distances to the asset itself along fixed directions about the normal.
+
+Light leaves dense media close to where it entered, unless the asset's own geometry is in the way; the networks cannot
+learn that from positions on a coarse grid.  The distances are an input of all of them, traced for every training path and
+at every event of a render.
+"""
+
+from __future__ import annotations
+
+import math
+
+import drjit as dr
+import mitsuba as mi
+from torch import Tensor
+
+from .interop import to_torch
+
+SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
+FALL_OFF = 2.0  # a distance t, in radii, is told as exp(-2 t); 0: nothing was met
+OUTSIDE = 0.75  # share of the directions that point away from the surface
+
+
+def directions(count: int) -> list[tuple[float, float, float]]:
+    """Unit directions about the z axis, on a spiral of equal areas above the surface and a coarser one below."""
+    above = math.ceil(OUTSIDE * count)
+    heights = [(k + 0.5) / above for k in range(above)] + [-(k + 0.5) / (count - above) for k in range(count - above)]
+    turn = math.pi * (3 - math.sqrt(5))
+    return [(math.sqrt(1 - z * z) * math.cos(k * turn), math.sqrt(1 - z * z) * math.sin(k * turn), z) for k, z in enumerate(heights)]
+
+
+def _tangents(n: mi.Vector3f) -> tuple[mi.Vector3f, mi.Vector3f]:
+    """Smooth everywhere but at n = -z (Frisvad, Building an Orthonormal Basis from a 3D Unit Vector, 2012)."""
+    a = 1 / dr.maximum(1 + n.z, 1e-6)
+    t = mi.Vector3f(1 - n.x * n.x * a, -n.x * n.y * a, -n.x)
+    t = dr.select(n.z < -0.99999, mi.Vector3f(1, 0, 0), t)
+    t = dr.normalize(t - n * dr.dot(n, t))
+    return t, dr.cross(n, t)
+
+
+class Occlusion:
+    """Traces the descriptor.
+
+    Args:
+        scene: the asset's boundary alone.
+        center, scale: the asset's bounding sphere, scene units.
+        count: number of directions; may be 0.
+    """
+
+    def __init__(self, scene: mi.Scene, center: list[float], scale: float, count: int) -> None:
+        self._scene, self._center, self._scale, self.count = scene, mi.ScalarPoint3f([float(c) for c in center]), float(scale), count
+
+    def trace(self, x: mi.Point3f, n: mi.Vector3f) -> list[mi.Float]:
+        """exp(-2 t) of each direction, x in normalised units, n the normal on the viewer's side."""
+        t, b = _tangents(n)
+        values = []
+        for d in directions(self.count):
+            w = d[0] * t + d[1] * b + d[2] * n
+            start = self._center + self._scale * (mi.Vector3f(x) + math.copysign(SELF_OFFSET, d[2]) * n)
+            pi = self._scene.ray_intersect_preliminary(mi.Ray3f(mi.Point3f(start), w))
+            values.append(dr.select(pi.is_valid(), dr.exp(-FALL_OFF / self._scale * pi.t), 0))
+        return values
+
+    def tensor(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
+        """The same as [N, count]."""
+        width = dr.width(x)
+        if not self.count:
+            import torch
+
+            return torch.empty(width, 0, device=device)
+        result = dr.empty(mi.Float, width * self.count)
+        rows = dr.arange(mi.UInt32, width) * self.count
+        for k, value in enumerate(self.trace(x, n)):
+            dr.scatter(result, value, rows + k)
+        return to_torch(result, device).view(width, self.count)

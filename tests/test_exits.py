@@ -1,0 +1,295 @@
+"""The three techniques for light that leaves an asset: densities, and means that must agree whatever is combined."""
+
+import math
+
+import numpy as np
+import pytest
+from oracle import random_asset, uniform_asset
+from scipy import stats
+from scipy.stats import qmc
+from test_render import ALBEDO, LAMP_AT, LAMP_SIZE, RADIUS, scene_of
+from zstats import assert_same_mean, mean_and_error
+
+RUNS = 6
+BALL_RADIUS, CUBE_SIZE = 0.15, 0.2
+SETS = ("path,light", "path,lobe", "light,lobe", "path,light,lobe")
+
+
+def lights(mi) -> dict:  # noqa: ANN001
+    """Every kind of light, between one and three radii from the asset."""
+    place = mi.ScalarTransform4f().look_at(LAMP_AT.tolist(), [0, 0, 0], [0, 1, 0])
+    area = {"type": "area", "radiance": 10.0}
+    checks = {"type": "checkerboard", "color0": 4.0, "color1": 30.0, "to_uv": mi.ScalarTransform4f().scale([2, 2, 1])}
+    ball = {"type": "sphere", "center": LAMP_AT.tolist(), "radius": BALL_RADIUS, "emitter": {"type": "area", "radiance": 50.0}}
+    sky = np.full((16, 32, 3), 0.3, np.float32)
+    sky[3:5, 9:12] = 40.0
+    return {
+        "area": {"type": "rectangle", "to_world": place.scale(LAMP_SIZE), "emitter": area},
+        "textured": {"type": "rectangle", "to_world": place.scale(LAMP_SIZE), "emitter": {"type": "area", "radiance": checks}},
+        "mesh": {"type": "cube", "to_world": mi.ScalarTransform4f().translate(LAMP_AT.tolist()).scale(CUBE_SIZE), "emitter": area},
+        "sphere": ball,
+        "envmap": {"type": "envmap", "bitmap": mi.Bitmap(sky)},
+        "point": {"type": "point", "position": LAMP_AT.tolist(), "intensity": 5.0},
+        "spot": {"type": "spot", "to_world": place, "intensity": 9.0, "cutoff_angle": 25, "beam_width": 10},
+        "directional": {"type": "directional", "direction": (-LAMP_AT).tolist(), "irradiance": 3.0},
+        "many": {"a": {**ball, "center": [-2.0, -0.5, 0.6]}, "b": {"type": "constant", "radiance": 0.1},
+                 "c": {"type": "rectangle", "to_world": place.scale(LAMP_SIZE), "emitter": area},
+                 "d": {"type": "point", "position": [0.3, 1.0, 2.0], "intensity": 2.0}},
+    }  # fmt: skip
+
+
+def lit(mi, weights: str, kind: str, **extra):  # noqa: ANN001, ANN003, ANN202
+    entry = lights(mi)[kind]
+    return scene_of(mi, weights, extra={**(entry if kind == "many" else {"light": entry}), **extra})
+
+
+def mean_of(mi, scene, seed: int = 0, spp: int = 128, **options):  # noqa: ANN001, ANN003, ANN202
+    integrator = mi.load_dict({"type": "nap_path", **options})
+    return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=spp, seed=s)).mean((0, 1)), RUNS, seed)
+
+
+def rays(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform rays that leave the oracle's proxy sphere, by quasi-Monte Carlo: points and directions, each [N, 3]."""
+    z = qmc.Sobol(4, seed=7).random(count)
+    height, phi = 2 * z[:, 0] - 1, 2 * np.pi * z[:, 1]
+    n = np.stack([np.sqrt(1 - height**2) * np.cos(phi), np.sqrt(1 - height**2) * np.sin(phi), height], -1)
+    t = np.cross(n, np.where(np.abs(n[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
+    t /= np.linalg.norm(t, axis=-1, keepdims=True)
+    r, phi = np.sqrt(z[:, 2]), 2 * np.pi * z[:, 3]
+    w = (r * np.cos(phi))[:, None] * t + (r * np.sin(phi))[:, None] * np.cross(n, t) + np.sqrt(1 - z[:, 2])[:, None] * n
+    return RADIUS * n, w
+
+
+def integral(kind: str) -> np.ndarray:
+    """L_o of the uniform-ray asset: albedo times the mean radiance over the rays, without Mitsuba."""
+    u, w = rays(1 << 21)
+    way = LAMP_AT - u
+    if kind == "sphere":
+        along = (way * w).sum(-1)
+        hit = ((way - along[:, None] * w) ** 2).sum(-1) < BALL_RADIUS**2
+        return ALBEDO * 50.0 * (hit & (along > 0)).mean()
+    if kind == "mesh":
+        near, far = np.sort([(way - CUBE_SIZE) / w, (way + CUBE_SIZE) / w], axis=0)
+        return ALBEDO * 10.0 * ((near.max(-1) < far.min(-1)) & (far.min(-1) > 0)).mean()
+    if kind == "textured":
+        axis = -LAMP_AT / np.linalg.norm(LAMP_AT)
+        left = np.cross([0, 1, 0], axis)
+        left /= np.linalg.norm(left)
+        t = (way @ axis) / (w @ axis)
+        at = t[:, None] * w - way
+        x, y = (at @ left) / LAMP_SIZE, (at @ np.cross(axis, left)) / LAMP_SIZE
+        checks = np.where((x > 0) == (y > 0), 4.0, 30.0)
+        return ALBEDO * (checks * ((np.abs(x) < 1) & (np.abs(y) < 1) & (t > 0) & (w @ axis < 0))).mean()
+    n = u / RADIUS
+    if kind == "directional":
+        return ALBEDO * 3.0 / (4 * np.pi)  # flux 3 pi R^2 over pi times the sphere's area
+    distance = np.linalg.norm(way, axis=-1)
+    cosine = np.maximum((way * n).sum(-1) / distance, 0)
+    angle = np.degrees(np.arccos(np.clip((way @ LAMP_AT) / distance / np.linalg.norm(LAMP_AT), -1, 1)))
+    beam = np.clip((25 - angle) / (25 - 10), 0, 1) * 9.0 if kind == "spot" else 5.0
+    return ALBEDO * (beam * cosine / distance**2).mean() / np.pi
+
+
+def lobe_angles(draw, count: int = 200_000) -> np.ndarray:  # noqa: ANN001
+    """((1 - cos) / 2)^(1/6) of drawn directions about one axis, [N]."""
+    import mitsuba as mi
+
+    rng = np.random.default_rng(3)
+    z = mi.Point2f(mi.Float(rng.random(count).astype(np.float32)), mi.Float(rng.random(count).astype(np.float32)))
+    a = mi.Vector3f(0.36, -0.48, 0.8)
+    d = np.asarray(draw(a, z), dtype=np.float64)
+    return ((d - np.array([[0.36], [-0.48], [0.8]])) ** 2).sum(0) ** (1 / 6) / 4 ** (1 / 6)
+
+
+def lobe_test(draw) -> float:  # noqa: ANN001
+    """p-value of the lobe's distribution of angles: chi^2 with a bin of its own for what lies below the cut."""
+    from mi_neural_asset.render.exits import LOBE_CUT, LOBE_EXPONENT
+
+    lowest = LOBE_CUT**LOBE_EXPONENT
+    edges = np.concatenate([[0, lowest * 0.98, lowest * 1.02], np.linspace(0.03, 1, 60)])
+    s = lobe_angles(draw)
+    counts = np.histogram(s, edges)[0]
+    assert counts[0] == 0 and counts.sum() >= len(s) - 1, "angles below the cut"
+    share = np.diff(np.clip(edges, lowest, 1)) / (1 - lowest)
+    return stats.chisquare(counts[1:], share[1:] / share[1:].sum() * counts[1:].sum()).pvalue
+
+
+def test_lobe_is_drawn_from_its_density_without_an_atom(llvm) -> None:  # noqa: ANN001
+    import drjit as dr
+    from mi_neural_asset.render import exits
+
+    assert lobe_test(exits.draw_lobe) > 0.01
+
+    def clamped(a, z):  # noqa: ANN001, ANN202
+        """What a clamp would do instead of the truncation."""
+        v = dr.maximum(z.x ** (1 / exits.LOBE_EXPONENT), exits.LOBE_CUT)
+        across, (s, c) = 2 * dr.safe_sqrt(v * (1 - v)), dr.sincos(2 * math.pi * z.y)
+        return llvm.Frame3f(a).to_world(llvm.Vector3f(across * c, across * s, 1 - 2 * v))
+
+    assert lobe_test(clamped) < 1e-6
+
+
+def test_lobe_density_integrates_to_one_and_is_zero_below_the_cut(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.exits import LOBE_CUT, lobe_density
+
+    v = np.geomspace(LOBE_CUT * 4, 1, 20001)  # what lies below is added in closed form
+    middle = np.sqrt(v[1:] * v[:-1])
+    across = 2 * np.sqrt(middle * (1 - middle))
+    d = llvm.Vector3f(llvm.Float(across.astype(np.float32)), 0, llvm.Float((1 - 2 * middle).astype(np.float32)))
+    values = np.asarray(lobe_density(llvm.Vector3f(0, 0, 1), d), dtype=np.float64)
+    below = ((4 * LOBE_CUT) ** (1 / 6) - LOBE_CUT ** (1 / 6)) / (1 - LOBE_CUT ** (1 / 6))
+    keep = middle > 1e-7  # x and z of d in single precision tell smaller angles only roughly
+    exact = (1 / 6) * middle ** (-5 / 6) / (4 * np.pi * (1 - LOBE_CUT ** (1 / 6)))
+    np.testing.assert_allclose(values[keep], exact[keep], rtol=2e-3)
+    assert abs((exact * 4 * np.pi * np.diff(v)).sum() + below - 1) < 1e-4
+    axis = llvm.Vector3f(0, 0, 1)
+    assert lobe_density(axis, axis)[0] == 0
+
+
+def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa: ANN001
+    """`evaluate_ray` (solid angle at x_o) against `log_density` (area of the proxy), Jacobian by hand; and against the draw."""
+    import torch
+    from mi_neural_asset.asset.cache import resolve
+    from mi_neural_asset.interop import to_vector
+    from mi_neural_asset.render.engine import Engine
+
+    rng = np.random.default_rng(5)
+    for coordinates, proxy in (("local", "sphere"), ("local", "box"), ("paper", "box")):
+        model = resolve(random_asset(f"ray-{coordinates}-{proxy}", seed=6, coordinates=coordinates, proxy=proxy)).model()
+        engine, count = Engine(model), 512
+        unit = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in rng.normal(size=(4, count, 3))]
+        x_o, w_o, n, w = (torch.tensor(v, dtype=torch.float32) for v in (0.8 * unit[0], *unit[1:]))
+        z = rng.random((3, count)).astype(np.float32)
+        mi = llvm
+        event = engine.begin(
+            to_vector(x_o, mi.Point3f), to_vector(w_o), to_vector(n), mi.Float(z[0]), mi.Point2f(mi.Float(z[1]), mi.Float(z[2])), False
+        )
+        rows = mi.UInt32(np.arange(count, dtype=np.uint32))
+        u = event.exit.u
+        value, q_u, q_w = engine.evaluate_ray(event, rows, to_vector(u, mi.Point3f), to_vector(w))
+        offset = (u - x_o).double()
+        distance = offset.norm(dim=-1)
+        cosine = (model.proxy.normal(u).double() * offset).sum(-1).abs() / distance
+        expected = event.albedo.double() * model.log_density(x_o, w_o, n, u, w).double().exp() * (distance**2 / cosine)[:, None]
+        np.testing.assert_allclose(np.asarray(value).T, expected, rtol=2e-3)
+        np.testing.assert_allclose(np.asarray(q_u), np.asarray(engine.exit_density(event)), rtol=2e-3)
+        drawn, q_drawn = engine.evaluate(event, rows, to_vector(w))
+        np.testing.assert_allclose(np.asarray(q_w), np.asarray(q_drawn), rtol=2e-3)
+        np.testing.assert_allclose(np.asarray(drawn) * np.asarray(q_u), np.asarray(value), rtol=4e-3)
+
+
+def test_carried_density_equals_the_formula_in_area_measure(llvm) -> None:  # noqa: ANN001
+    """Light points seen from x_o and asked for at u_i: p_A |y - u|^2 / cos, with p_A known for a rectangle."""
+    mi = llvm
+    from mi_neural_asset.render import exits
+
+    scene = mi.load_dict({"type": "scene", "lamp": lights(mi)["area"], "ball": lights(mi)["sphere"] | {"center": [-3.0, 0, 0]}})
+    rng = np.random.default_rng(1)
+    z = mi.Point2f(mi.Float(rng.random(64).astype(np.float32)), mi.Float(rng.random(64).astype(np.float32)))
+    x_o = exits.interaction(mi.Point3f(0.5, 0.1, 0.3) + dr_zeros(64), mi.Float(0), mi.Color0f())
+    u = np.array([1.0, 0.2, 0.4])
+    ds_o, _ = scene.sample_emitter_direction(x_o, z, False)
+    ds_u = exits.seen_from(ds_o, mi.Point3f(*u.tolist()) + dr_zeros(64))
+    density = np.asarray(exits.carried_density(scene, x_o, ds_o, ds_u), dtype=np.float64)
+    y, n = np.asarray(ds_o.p, dtype=np.float64).T, np.asarray(ds_o.n, dtype=np.float64).T
+    flat = np.abs((y - LAMP_AT) @ LAMP_AT) < 1e-3
+    assert 10 < flat.sum() < 54
+    way = u - y
+    distance = np.linalg.norm(way, axis=-1)
+    expected = 0.5 / (2 * LAMP_SIZE) ** 2 * distance**2 / ((way * n).sum(-1) / distance)
+    np.testing.assert_allclose(density[flat], expected[flat], rtol=1e-3)
+
+
+def dr_zeros(width: int):  # noqa: ANN201
+    import drjit as dr
+    import mitsuba as mi
+
+    return dr.zeros(mi.Vector3f, width)
+
+
+@pytest.mark.parametrize("kind", ["sphere", "mesh", "textured", "point", "spot", "directional"])
+def test_known_transport_equals_the_integral(llvm, kind: str) -> None:  # noqa: ANN001
+    expected = integral(kind)
+    scene = lit(llvm, uniform_asset("exits"), kind)
+    alone = ("light",) if kind in ("sphere", "mesh") else ("light", "lobe")  # x_o does not see all of a round lamp that u_i sees
+    for number, techniques in enumerate(("path,light", "path,light,lobe", *alone)):
+        assert_same_mean(mean_of(llvm, scene, 100 * number, techniques=techniques, max_depth=2), (expected, 2e-4 * expected), RUNS)
+
+
+def sets(kind: str) -> tuple[str, ...]:
+    """What covers the whole integrand: untrained networks also send rays into the proxy, where the lobe does not look, and
+    no path hits a delta light."""
+    return SETS if kind in ("area", "textured", "mesh", "sphere", "envmap") else ("path,light", "light,lobe", "path,light,lobe")
+
+
+def agree(mi, kind: str, weights: str, seed: int, spp: int = 128, techniques: tuple[str, ...] = (), **extra) -> None:  # noqa: ANN001, ANN003
+    scene = lit(mi, weights, kind, **extra)
+    means = [mean_of(mi, scene, seed + 100 * k, spp, techniques=names) for k, names in enumerate(techniques or sets(kind))]
+    for other in means[:-1]:
+        assert other[0].min() > 0
+        assert_same_mean(other, means[-1], RUNS)
+
+
+@pytest.mark.parametrize("kind", ["sphere", "envmap", "directional", "many"])
+def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
+    agree(llvm, kind, random_asset("pairs", seed=1), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1000, 2000])
+@pytest.mark.parametrize("model", ["sphere", "box", "paper"])
+@pytest.mark.parametrize("kind", ["area", "textured", "mesh", "sphere", "envmap", "point", "spot", "directional", "many"])
+def test_every_pair_agrees_on_every_light(llvm, kind: str, model: str, seed: int) -> None:  # noqa: ANN001
+    coordinates, proxy = {"sphere": ("local", "sphere"), "box": ("local", "box"), "paper": ("paper", "box")}[model]
+    weights = random_asset(f"every-{model}", seed=8, separate=True, coordinates=coordinates, proxy=proxy)
+    agree(llvm, kind, weights, seed, spp=512)
+
+
+def test_after_a_bounce_and_between_assets(llvm) -> None:  # noqa: ANN001
+    """Two assets on a floor that cuts their proxies: what a path carries from an event to the next hit is the same density."""
+    mi = llvm
+    weights = random_asset("bounces", seed=1)
+    t = mi.ScalarTransform4f()
+    extra = {
+        "floor": {"type": "rectangle", "to_world": t.translate([0, 0, -1.0]).scale(8)},
+        "second": {"type": "neural_asset", "weights": weights, "to_world": t.translate([-2.2, 0.5, -0.4]).scale(0.6)},
+    }
+    agree(mi, "area", weights, 0, 256, ("path,light", "path,light,lobe"), **extra)
+
+
+def test_point_light_is_the_limit_of_small_spheres(llvm) -> None:  # noqa: ANN001
+    weights, r = random_asset("limit", seed=9), 0.01
+    point = mean_of(llvm, lit(llvm, weights, "point"), 0)
+    ball = {"type": "sphere", "center": LAMP_AT.tolist(), "radius": r, "emitter": {"type": "area", "radiance": 5.0 / (math.pi * r * r)}}
+    small = mean_of(llvm, scene_of(llvm, weights, extra={"ball": ball}), 100, spp=256)
+    assert (small[1] < 0.02 * small[0]).all()  # with the lobe there are no fireflies
+    assert_same_mean(point, small, RUNS)
+
+
+@pytest.mark.parametrize("techniques", [*SETS, "light"])
+def test_furnace_with_a_map_as_its_sky(llvm, techniques: str) -> None:  # noqa: ANN001
+    """A map of equal radiance everywhere: the lobe is in use, and every set gives the albedo alone."""
+    sky = {"type": "envmap", "bitmap": llvm.Bitmap(np.ones((8, 16, 3), np.float32))}
+    scene = scene_of(llvm, uniform_asset("furnace"), extra={"sky": sky})
+    assert_same_mean(mean_of(llvm, scene, techniques=techniques), (ALBEDO, np.zeros(3)), RUNS)
+
+
+@pytest.mark.parametrize("kind", ["area", "constant"])
+def test_splitting_keeps_the_mean_and_lowers_the_noise(llvm, kind: str) -> None:  # noqa: ANN001
+    weights = random_asset("split", seed=3, separate=True)
+    scene = scene_of(llvm, weights, kind)
+    split, chosen = (mean_of(llvm, scene, seed, split=on) for seed, on in ((0, True), (200, False)))
+    assert_same_mean(split, chosen, RUNS)
+
+
+def test_lights_that_look_the_same_everywhere_cost_nothing(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.exits import scene_has_lobe
+
+    found = {kind: scene_has_lobe(llvm.load_dict({"type": "scene", "light": light})) for kind, light in lights(llvm).items() if kind != "many"}
+    assert all(found.values())
+    assert not scene_has_lobe(llvm.load_dict({"type": "scene", "light": {"type": "constant"}}))
+
+
+def test_unknown_techniques_are_named(llvm) -> None:  # noqa: ANN001
+    with pytest.raises(RuntimeError, match="a list of path, light, lobe"):
+        llvm.load_dict({"type": "nap_path", "techniques": "path,magic"})
