@@ -32,7 +32,7 @@ test-all: $(READY)
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/sampler_speed.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

@@ -35,6 +35,7 @@ SETTINGS = {
 def lights(stage) -> dict:  # noqa: ANN001
     """Name -> dictionary of a light around an asset of radius r."""
     import mitsuba as mi
+
     from mi_neural_asset.verify.lights import LAMP, LAMP_DISTANCE, light
 
     r, at = stage.radius, stage.point(LAMP, LAMP_DISTANCE)
@@ -58,6 +59,7 @@ def lights(stage) -> dict:  # noqa: ANN001
 def measure(asset: str, name: str, entry: dict, settings: list[str], options: argparse.Namespace, stage) -> list[dict]:  # noqa: ANN001
     """One row a setting."""
     import mitsuba as mi
+
     from mi_neural_asset.render.instances import SceneAssets
     from mi_neural_asset.verify.lights import sensor
 

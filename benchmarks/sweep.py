@@ -55,7 +55,7 @@ def run(scene: str, variant: dict, seconds: float, seed: int) -> dict:
     bake.run(None)
     held_out = bake.buffer.validation(1 << 18)
     figures = validate(bake.trainer.average, held_out)
-    return {"ray_nll": figures["ray_nll"], "albedo_mse": figures["albedo_mse"], "albedo_ratio": figures["albedo_ratio"], "steps": bake.trainer.step}
+    return {**{name: figures[name] for name in ("ray_nll", "albedo_mse", "albedo_ratio")}, "steps": bake.trainer.step}
 
 
 def main() -> None:

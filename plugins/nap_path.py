@@ -6,10 +6,24 @@
 | rr_depth | integer | 5 | depth at which Russian roulette starts |
 | hide_emitters | boolean | false | hide directly visible emitters |
 | mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
+| exit_mis | boolean | true | look for lights from where the path met the asset as well (see below); needs `mis` |
+| split | boolean | true | follow both the direct and the neural ray where the camera sees an asset, instead of choosing one |
+| techniques | string | "" | for tests: some of `path,light,lobe`, in place of what `mis` and `exit_mis` say |
 | channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
 | aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"` |
 | memory | integer | 1024 | bound on the wavefront in MiB; passes are made smaller to fit |
 | device | string | cpu | torch device that evaluates the networks |
+
+How light that leaves an asset is found: `path` follows the sampled ray until it hits a light, `light` samples a light from
+the exit point, `lobe` samples a light from the point that was hit and an exit near the straight line to it.  They are
+weighted by the balance heuristic:
+
+| light | path | light | lobe |
+|---|---|---|---|
+| area (rectangle, disk, sphere, mesh; textured or not) | yes | yes | yes |
+| environment map, sun and sky | yes | yes | yes |
+| constant | yes | yes | no: nothing to gain |
+| point, spot, projector, directional | cannot be hit | yes | yes |
 
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.

@@ -12,7 +12,10 @@ from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.coordinates import Exit, cylinder, frame
 from mi_neural_asset.model.transport import Transport
 
-SMALL = {"occlusion": 4, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8, "albedo_depth": 1}
+SMALL = {
+    "occlusion": 4, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8,
+    "albedo_depth": 1,
+}  # fmt: skip
 
 
 class UniformRays(Transport):

@@ -49,4 +49,5 @@ def test_no_directions_give_no_inputs(llvm) -> None:  # noqa: ANN001
     from mi_neural_asset.occlusion import Occlusion
 
     scene = llvm.load_dict({"type": "scene", "ball": {"type": "sphere"}})
-    assert Occlusion(scene, [0, 0, 0], 1.0, 0).tensor(llvm.Point3f(0, 0, [1.0, 2.0]), llvm.Vector3f(0, 0, [1.0, 1.0]), "cpu").shape == (2, 0)
+    x, n = llvm.Point3f(0, 0, [1.0, 2.0]), llvm.Vector3f(0, 0, [1.0, 1.0])
+    assert Occlusion(scene, [0, 0, 0], 1.0, 0).tensor(x, n, "cpu").shape == (2, 0)

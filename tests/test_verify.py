@@ -200,7 +200,7 @@ def test_asset_that_equals_its_source_passes(llvm):
         check_energy(row, 1.0, 1)
         assert abs(row["rms_square"]) < 4 * row["rms_square_error"]
         assert 0.02 < row["mean_reference"][0] < 0.5 and max(row["energy_ratio_error"]) < 0.02
-        assert 0.5 < row["variance_ratio"] < 2  # the same estimator
+        assert row["variance_ratio"] > 20  # volpath draws the mirror lobe at random, we follow it always
 
 
 @pytest.fixture

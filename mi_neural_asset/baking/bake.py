@@ -93,6 +93,7 @@ def _config(name: str, steps: int | None, model: dict[str, Any]) -> BakeConfig:
 class BakeOptions:
     """Rarely needed settings of a bake."""
 
+    params: dict[str, Any] | None = None  # values of the `$name`s of a scene file
     source: bool = True  # embed the scene, so that the asset can be verified later
     preview_image: str | os.PathLike | None = None  # PNG that is rendered anew every minute
     units: str = "scene units"  # recorded in the asset
@@ -117,7 +118,7 @@ class Bake:
         self._progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
         self._stop = ""
         keep_memory_mapped()
-        self.description: Description = describe(scene, only)
+        self.description: Description = describe(scene, only, options.params)
         self.notices = [str(notice) for notice in check(self.description)]
         self._prepare()
 

@@ -16,6 +16,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     budget.add_argument("--steps", type=int, help="optimisation steps, instead of the preset's")
     budget.add_argument("--minutes", type=float, help="wall-clock budget, instead of a number of steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "-D", dest="params", metavar="NAME=VALUE", action="append", type=_parameter, default=[], help="value of $NAME in the scene file"
+    )
     parser.add_argument("--only", metavar="ID", nargs="+", help="bake these shapes alone")
     parser.add_argument("--coordinates", choices=("local", "paper"), help="around x_o, or the paper's")
     parser.add_argument("--proxy", choices=("sphere", "box"), help="surface on which incident rays are parameterised")
@@ -31,6 +34,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
 def run(options: argparse.Namespace) -> int:
     """Bake; returns the exit code (130 after Ctrl-C, with a checkpoint)."""
     import mitsuba as mi
@@ -42,8 +52,9 @@ def run(options: argparse.Namespace) -> int:
     if options.no_separation:
         model["separate_direct"] = False
     rare = BakeOptions(
-        source=not options.no_source, preview_image=options.preview_image, units=options.units, up_axis=options.up_axis
-    )
+        params=dict(options.params), source=not options.no_source, preview_image=options.preview_image,
+        units=options.units, up_axis=options.up_axis,
+    )  # fmt: skip
     try:
         bake(
             options.scene, options.output, preset=options.preset, steps=options.steps, minutes=options.minutes, seed=options.seed,

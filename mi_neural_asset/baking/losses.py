@@ -53,6 +53,6 @@ def validate(model: Transport, rows: Batch, chunk: int = 16384) -> dict[str, obj
     ratio = alphas.sum(0) / betas.sum(0).clamp_min(1e-12)
     error = (betas - alphas).std(0) * len(betas) ** 0.5 / betas.sum(0).clamp_min(1e-12)
     return {
-        "nll": nll / max(weight, 1e-12), "ray_nll": ray / max(weight, 1e-12), "albedo_ratio": ratio.tolist(), "albedo_error": error.tolist(),
-        "albedo_mse": (alphas - betas).square().mean().item(),
+        "nll": nll / max(weight, 1e-12), "ray_nll": ray / max(weight, 1e-12), "albedo_ratio": ratio.tolist(),
+        "albedo_error": error.tolist(), "albedo_mse": (alphas - betas).square().mean().item(),
     }  # fmt: skip

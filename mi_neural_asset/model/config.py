@@ -56,8 +56,8 @@ class ModelConfig:
     @classmethod
     def paper(cls, **changes: Any) -> ModelConfig:  # noqa: ANN401
         """The paper's model (Sec. 3.3): 128 wide, 32 knots, its own coordinates on the tight bounding box."""
-        sizes = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "occlusion": 0, "width": 128, "knots": 32, "albedo_width": 128}
-        return cls(**{**sizes, **changes})
+        rays = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "occlusion": 0}
+        return cls(**{**rays, "width": 128, "knots": 32, "albedo_width": 128, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for files."""

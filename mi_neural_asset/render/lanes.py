@@ -41,8 +41,9 @@ def join(parts: list, widths: list[int] | None = None):  # noqa: ANN201
         return mi.Ray3f(*(joined(lambda part, name=name: getattr(part, name)) for name in ("o", "d", "maxt", "time", "wavelengths")))
     if dr.depth_v(kind) == 2:
         return kind(*(joined(lambda part, axis=axis: part[axis]) for axis in range(len(parts[0]))))
-    repeated = [take(part, dr.zeros(mi.UInt32, width)) if dr.width(part) != width else part for part, width in zip(parts, widths, strict=True)]
-    return dr.concat(repeated)
+    return dr.concat([
+        part if dr.width(part) == width else take(part, dr.zeros(mi.UInt32, width)) for part, width in zip(parts, widths, strict=True)
+    ])  # fmt: skip
 
 
 def put(target, source, rows: mi.UInt32) -> None:  # noqa: ANN001

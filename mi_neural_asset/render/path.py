@@ -48,7 +48,7 @@ class PathOptions:
             raise ValueError(f'nap_path: "channels" must be "balance" or "hero", got {channels!r}')
         mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
-        techniques = Techniques.parse(props.get("techniques", default))
+        techniques = Techniques.parse(props.get("techniques", "") or default)
         return cls(
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True)
         )
@@ -129,7 +129,8 @@ class PathTracer:
             return radiance, dr.zeros(mi.Bool, width)
         randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
         lanes = Lanes(
-            index=dr.arange(mi.UInt32, width), pixel=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray), β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
+            index=dr.arange(mi.UInt32, width), pixel=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
+            β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
             reference=dr.zeros(mi.Point3f, width), pdf=dr.full(mi.Float, 1, width), delta=dr.full(mi.Bool, True, width),
             **not_from_an_asset(width),
         )  # fmt: skip
@@ -229,8 +230,8 @@ class PathTracer:
         dr.scatter_add(radiance, lanes.β * value * light * mis, lanes.pixel, smooth)
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
-            index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths), β=dr.select(active, lanes.β * weight, 0),
-            η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf, delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
+            index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
+            β=dr.select(active, lanes.β * weight, 0), η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf, delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
             **not_from_an_asset(width),
         )  # fmt: skip
         return step, mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)

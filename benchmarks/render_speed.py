@@ -1,0 +1,148 @@
+"""Speed of rendering an asset, split by stage.
+
+    python benchmarks/render_speed.py ASSET [--events N] [--repetitions N] [--json FILE]
+
+Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
+events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
+at the rate of a large matrix product that is measured in the same run.  The last line is a whole render under a near
+lamp, as events per second of wall-clock time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sampler_speed import machine
+
+import mi_neural_asset
+
+
+def seconds(function: Callable[[], object], repetitions: int) -> float:
+    """Median time; the first call compiles and is not counted."""
+    import drjit as dr
+
+    times = []
+    for _ in range(repetitions + 1):
+        start = time.perf_counter()
+        dr.eval(function())
+        dr.sync_thread()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def product_rate(device: str) -> float:
+    """Multiply-adds per second of a large float32 matrix product."""
+    import torch
+
+    a = torch.rand(2048, 2048, device=device)
+    return 2048**3 / seconds(lambda: (a @ a).sum().item(), 5)
+
+
+def hits(asset, count: int):  # noqa: ANN001, ANN201
+    """Points, directions to the viewer and normals where uniform rays meet the asset, normalised units."""
+    import mitsuba as mi
+
+    from mi_neural_asset.baking.sampler import PathSampler
+
+    paths = PathSampler(mi.load_dict(asset.boundary_scene()), asset.center, asset.scale * 1.0001, max_events=1).sample(count, 1)
+    x_o = (paths.x_o - np.asarray(asset.center, dtype=np.float32)) / asset.scale
+    return [kind(np.ascontiguousarray(v.T.numpy())) for kind, v in ((mi.Point3f, x_o), (mi.Vector3f, paths.w_o), (mi.Vector3f, paths.n))]
+
+
+def stages(asset, count: int) -> dict[str, tuple[Callable[[], object], tuple[int, ...]]]:  # noqa: ANN001
+    """Stage -> (what it does, networks it evaluates: 0 albedo, 1 to 4 steps)."""
+    import mitsuba as mi
+
+    from mi_neural_asset.render.instances import prepared
+
+    model = prepared(asset, "cpu")
+    engine, projection = model.engine, model.projection
+    x_o, w_o, n = hits(asset, count)
+    rng = np.random.default_rng(0)
+
+    def uniform() -> mi.Float:
+        return mi.Float(rng.random(count).astype(np.float32))
+
+    around = projection.occlusion.tensor(x_o, n, engine.device)
+    z, pair, every = uniform(), mi.Point2f(uniform(), uniform()), mi.UInt32(np.arange(count, dtype=np.uint32))
+
+    def begin():  # noqa: ANN202
+        event = engine.begin(x_o, w_o, n, around, z, pair, False)
+        return engine.exit_point(event), event
+
+    u, event = begin()
+    w, _, _ = engine.draw(event, every, pair)
+    return {
+        "surroundings (rays)": (lambda: projection.occlusion.tensor(x_o, n, engine.device).sum().item(), ()),
+        "albedo, u_i": (lambda: begin()[0], (0, 1, 2)),
+        "w_i": (lambda: engine.draw(event, every, pair), (3, 4)),
+        "light from u_i": (lambda: engine.evaluate(event, every, w), (3, 4)),
+        "light from x_o": (lambda: engine.evaluate_ray(event, every, u, w), (1, 2, 3, 4)),
+        "back to x_i (rays)": (lambda: projection.gap(u, w, x_o, mi.Bool(True)), ()),
+    }
+
+
+def multiply_adds(asset) -> list[int]:  # noqa: ANN001
+    """Of the albedo network and of those of steps 1 to 4, for one event."""
+    model = asset.model()
+    networks = [model.albedo_net, *model.flow.steps]
+    return [sum(p.numel() for p in network.parameters() if p.ndim == 2) for network in networks]
+
+
+def whole(asset, path: str, repetitions: int) -> float:  # noqa: ANN001
+    """Events per second of a render of 256 x 256 pixels at 16 samples under a near lamp."""
+    import mitsuba as mi
+
+    from mi_neural_asset.verify.lights import Stage, light, sensor
+
+    stage = Stage(tuple(float(c) for c in asset.center), float(asset.scale), asset.up_axis)
+    scene = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
+                          "sensor": sensor(stage, 256), "lamp": light("area", stage)})  # fmt: skip
+    integrator = mi.load_dict({"type": "nap_path"})
+    time_ = seconds(lambda: mi.render(scene, integrator=integrator, spp=16), repetitions)
+    return integrator.statistics.events / time_
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("asset")
+    parser.add_argument("--events", type=int, default=1 << 18)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+
+    import mitsuba as mi
+
+    mi.set_variant("llvm_ad_rgb")
+    mi_neural_asset.register()
+    asset = mi_neural_asset.load(options.asset)
+    report = {"machine": machine(), "stages": {}, "multiply_adds_per_second": product_rate("cpu")}
+    print(json.dumps(report["machine"]))
+    print(f"matrix product: {report['multiply_adds_per_second'] / 1e9:.1f} G multiply-adds/s")
+    costs = multiply_adds(asset)
+    rows = {name: (seconds(work, options.repetitions), networks) for name, (work, networks) in stages(asset, options.events).items()}
+    total = sum(time_ for time_, _ in rows.values())
+    print(f"{'stage':22}{'ms':>9}{'M events/s':>12}{'share':>8}{'limit M events/s':>18}")
+    for name, (time_, networks) in rows.items():
+        work = sum(costs[k] for k in networks)
+        limit = report["multiply_adds_per_second"] / work if work else float("nan")
+        report["stages"][name] = {"seconds": time_, "events": options.events, "limit_events_per_second": limit if work else None}
+        bound = f"{limit / 1e6:18.2f}" if work else f"{'':18}"
+        print(f"{name:22}{1e3 * time_:9.1f}{options.events / time_ / 1e6:12.3f}{time_ / total:8.1%}{bound}")
+    report["events_per_second_all_stages"] = options.events / total
+    report["events_per_second_render"] = whole(asset, options.asset, options.repetitions)
+    print(f"all stages: {report['events_per_second_all_stages'] / 1e3:.0f} k events/s; "
+          f"a whole render: {report['events_per_second_render'] / 1e3:.0f} k events/s")  # fmt: skip
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(report, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
