@@ -20,6 +20,7 @@
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
+#define HOST_LAUNCHER(NAME)
 #endif
 
 constexpr int BLOCK = 64;
@@ -67,9 +68,9 @@ __device__ void each_spline(const Batch<HERO> &batch, const T *raw, T *gradient,
         const int channels = HERO ? batch.channels : 1;
         for (int c = 0; c < channels; ++c)
             for (int i = lane; i < count * SIZE; i += lanes) {
-                const long long spline = (first + i / SIZE) * channels + c;
-                const bool chosen = !HERO || spline == batch.source(first + i / SIZE);
-                gradient[spline * SIZE + i % SIZE] = chosen ? T(tile[i / SIZE * STRIDE + i % SIZE]) : T(0);
+                const long long target = (first + i / SIZE) * channels + c;
+                const bool chosen = target == batch.source(first + i / SIZE);
+                gradient[target * SIZE + i % SIZE] = chosen ? T(tile[i / SIZE * STRIDE + i % SIZE]) : T(0);
             }
         __syncthreads();
     }
@@ -98,21 +99,36 @@ __device__ void backward(const T *raw, Batch<HERO> batch, const Real<T> *s, cons
     });
 }
 
-#define KERNEL(T, NAME, CALL, IN2, OUT)                                                                                \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                \
-        NAME(const T *raw, const long long *channel, const Real<T> *at, IN2 *second, OUT *third, long long rows,       \
-             int channels) {                                                                                           \
-        CALL(raw, {channel, rows, channels}, at, second, third);                                                       \
-    }                                                                                                                  \
+#define KERNEL(OP, T, NAME, HERO, PERIODIC, K, SECOND, THIRD)                                                            \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 16)                                                                  \
+        NAME(const T *raw, const long long *channel, const Real<T> *at, SECOND *second, THIRD *third, long long rows,    \
+             int channels) {                                                                                             \
+        OP<K, PERIODIC, HERO>(raw, {channel, rows, channels}, at, second, third);                                        \
+    }                                                                                                                    \
     HOST_LAUNCHER(NAME)
 
-#define KERNELS(T, TYPE, HERO, CHANNELS, PERIODIC, ENDS, K)                                                            \
-    KERNEL(T, spline_sample_##CHANNELS##_##TYPE##_##ENDS##_k##K, (sample<K, PERIODIC, HERO>), Real<T>, Real<T>)        \
-    KERNEL(T, spline_cdf_##CHANNELS##_##TYPE##_##ENDS##_k##K, (cdf<K, PERIODIC, HERO>), Real<T>, Real<T>)              \
-    KERNEL(T, spline_backward_##CHANNELS##_##TYPE##_##ENDS##_k##K, (backward<K, PERIODIC, HERO>), const Real<T>, T)
+#define KERNELS(T, TYPE, HERO, CHANNELS, PERIODIC, ENDS, K)                                                              \
+    KERNEL(sample, T, spline_sample_##CHANNELS##_##TYPE##_##ENDS##_k##K, HERO, PERIODIC, K, Real<T>, Real<T>)            \
+    KERNEL(cdf, T, spline_cdf_##CHANNELS##_##TYPE##_##ENDS##_k##K, HERO, PERIODIC, K, Real<T>, Real<T>)                  \
+    KERNEL(backward, T, spline_backward_##CHANNELS##_##TYPE##_##ENDS##_k##K, HERO, PERIODIC, K, const Real<T>, T)
 
-#define OF_TYPE(T, TYPE, K)                                                                                            \
-    KERNELS(T, TYPE, true, hero, false, open, K)                                                                       \
-    KERNELS(T, TYPE, true, hero, true, periodic, K)                                                                    \
-    KERNELS(T, TYPE, false, all, false, open, K)                                                                       \
+#define OF_TYPE(T, TYPE, K)                                                                                              \
+    KERNELS(T, TYPE, true, hero, false, open, K)                                                                         \
+    KERNELS(T, TYPE, true, hero, true, periodic, K)                                                                      \
+    KERNELS(T, TYPE, false, all, false, open, K)                                                                         \
     KERNELS(T, TYPE, false, all, true, periodic, K)
+
+#ifdef SPLINE_HOST
+#define OF_KNOTS(K) OF_TYPE(float, f32, K) OF_TYPE(half, f16, K) OF_TYPE(double, f64, K)
+#else
+#define OF_KNOTS(K) OF_TYPE(float, f32, K) OF_TYPE(half, f16, K)
+#endif
+
+#ifdef SPLINE_KNOTS
+OF_KNOTS(SPLINE_KNOTS)
+#else
+OF_KNOTS(12)
+OF_KNOTS(16)
+OF_KNOTS(24)
+OF_KNOTS(32)
+#endif

@@ -231,7 +231,8 @@ class PathTracer:
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
             index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
-            β=dr.select(active, lanes.β * weight, 0), η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf, delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
+            β=dr.select(active, lanes.β * weight, 0), η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf,
+            delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
             **not_from_an_asset(width),
         )  # fmt: skip
         return step, mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
