@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .boot import is_own_command
 from .llvm import prepare
 from .register import register
+from .threads import wait_politely
 
 __version__ = "0.1.0"
 __all__ = ["NeuralAsset", "__version__", "bake", "load", "load_file", "load_string", "register"]
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .baking.bake import bake
     from .loading import load_file, load_string
 
+wait_politely()
 if not is_own_command():  # our commands say themselves what is wrong with LLVM, and do what needs none
     prepare()
     register()
