@@ -12,8 +12,8 @@
 //
 // Any number of blocks of at most BLOCK threads.  -DSPLINE_KNOTS=K instantiates that K alone (any K >= 2).
 //
-// Bytes per spline: raw is read once, 4 raw_size (2 in float16), and 12 to 20 for the rest; backward also writes
-// 4 raw_size (times C for a hero).  K = 16, open, float32: 196 + 12.  Rows are read by the whole block, neighbouring
+// Bytes per spline: raw is read once, 4 raw_size (2 in float16), and at most 20 for the rest; backward also writes
+// 4 raw_size (times C for a hero).  K = 16, open, hero, float32: 196 + 20.  The whole block reads its rows, neighbouring
 // threads at neighbouring addresses, into a tile of shared memory with an odd row stride, from which each thread then
 // reads its own row without bank conflicts.  Shared memory: 12.5 kB a block at K = 16, 24.8 kB at K = 32.
 #include "spline.cuh"
@@ -62,7 +62,7 @@ __device__ void each_spline(const Batch<HERO> &batch, const T *raw, T *gradient,
         __syncthreads();
         if (lane < count)
             evaluate(first + lane, tile + lane * STRIDE);
-        __syncthreads();  // the next round overwrites the tile, or all read it below
+        __syncthreads();  // other threads' rows are next
         if (!gradient)
             continue;
         const int channels = HERO ? batch.channels : 1;
@@ -72,7 +72,7 @@ __device__ void each_spline(const Batch<HERO> &batch, const T *raw, T *gradient,
                 const bool chosen = target == batch.source(first + i / SIZE);
                 gradient[target * SIZE + i % SIZE] = chosen ? T(tile[i / SIZE * STRIDE + i % SIZE]) : T(0);
             }
-        __syncthreads();
+        // no barrier here: in the next round each thread refills just what it has stored
     }
 }
 
@@ -99,8 +99,9 @@ __device__ void backward(const T *raw, Batch<HERO> batch, const Real<T> *s, cons
     });
 }
 
+// At least 16 blocks a multiprocessor: ptxas keeps to 64 registers.
 #define KERNEL(OP, T, NAME, HERO, PERIODIC, K, SECOND, THIRD)                                                            \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 16)                                                                  \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 16)                                                              \
         NAME(const T *raw, const long long *channel, const Real<T> *at, SECOND *second, THIRD *third, long long rows,    \
              int channels) {                                                                                             \
         OP<K, PERIODIC, HERO>(raw, {channel, rows, channels}, at, second, third);                                        \
