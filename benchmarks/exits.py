@@ -56,20 +56,18 @@ def lights(stage) -> dict:  # noqa: ANN001
     }  # fmt: skip
 
 
-def measure(asset: str, name: str, entry: dict, settings: list[str], options: argparse.Namespace, stage) -> list[dict]:  # noqa: ANN001
+def measure(path: str, name: str, entry: dict, settings: list[str], options: argparse.Namespace, stage) -> list[dict]:  # noqa: ANN001
     """One row a setting."""
     import mitsuba as mi
 
-    from mi_neural_asset.render.instances import SceneAssets
     from mi_neural_asset.verify.lights import sensor
+    from mi_neural_asset.verify.measure import coverage
 
-    shape = {"type": "neural_asset", "weights": asset}
+    asset, camera = mi_neural_asset.load(path), sensor(stage, options.size)
+    shape = {"type": "neural_asset", "weights": path}
     several = {f"light_{key}": value for key, value in entry.items()} if name == "many" else {"light": entry}
-    scene = mi.load_dict({"type": "scene", "asset": shape, "sensor": sensor(stage, options.size), **several})
-    k = (np.arange(options.size, dtype=np.float32) + 0.5) / options.size
-    at = mi.Point2f(mi.Float(np.tile(k, options.size)), mi.Float(np.repeat(k, options.size)))
-    ray, _ = scene.sensors()[0].sample_ray(0, 0, at, 0)
-    mask = np.asarray(SceneAssets(scene).lookup(scene.ray_intersect(ray))[0]).reshape(options.size, -1) > 0
+    scene = mi.load_dict({"type": "scene", "asset": shape, "sensor": camera, **several})
+    mask = coverage(asset.boundary_scene(), camera, options.size) > 0.5
     integrators = {key: mi.load_dict({"type": "nap_path", "rr_depth": 1000, **SETTINGS[key]}) for key in settings}
     pictures, seconds = {key: [] for key in settings}, {key: [] for key in settings}
     for run in range(options.runs + 1):

@@ -112,6 +112,6 @@ def sample(z: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
     y, secant = (z - b.z).clamp_min(0), b.secant
     bend = y * (b.left + b.right - 2 * secant)
     qa, qb, qc = b.height * (secant - b.left) + bend, b.height * b.left - bend, -secant * y
-    disc = (qb * qb - 4 * qa * qc).clamp_min(0)
-    xi = (2 * qc / (-qb - disc.sqrt())).clamp(0, 1)  # the root that stays stable as qa -> 0
+    root = (qb * qb - 4 * qa * qc).clamp_min(0).sqrt()
+    xi = torch.where(qb < 0, (root - qb) / (2 * qa), 2 * qc / (-qb - root)).clamp(0, 1)  # without cancellation in either case
     return b.s + xi * b.width, b.slope_at(xi).log()
