@@ -223,6 +223,33 @@ def test_open_mesh_with_a_medium_is_noticed(llvm, data_dir: Path, tmp_path: Path
     assert "96" in said and "pot" in said and "open" in said.lower()
 
 
+def test_parameters_of_a_scene_file(tmp_path: Path, llvm) -> None:  # noqa: ANN001
+    """`-D NAME=VALUE` of the command reaches the scene."""
+    import argparse
+
+    from mi_neural_asset.baking import command
+
+    scene = tmp_path / "ball.xml"
+    scene.write_text(
+        '<scene version="3.0.0"><default name="r" value="1"/><shape type="sphere"><float name="radius" value="$r"/>'
+        '<bsdf type="diffuse"/></shape></scene>'
+    )
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    options = parser.parse_args(["bake", str(scene), "-o", str(tmp_path / "a.pt"), "--steps", "1", "--no-separation", "-q", "-D", "r=2.5"])
+    assert options.params == [("r", "2.5")]
+    from mi_neural_asset.asset.bounds import bounding_sphere
+    from mi_neural_asset.asset.description import describe
+
+    assert abs(bounding_sphere(describe(scene, params=dict(options.params)))[1] - 2.5) < 1e-3
+    assert options.run(options) == 0
+    from mi_neural_asset import load
+
+    assert abs(load(tmp_path / "a.pt").scale - 2.5) < 1e-3
+    with pytest.raises(SystemExit):
+        parser.parse_args(["bake", str(scene), "-o", "a.pt", "-D", "r"])
+
+
 def test_wrong_arguments_are_named(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
     import mi_neural_asset
 
