@@ -16,7 +16,7 @@ class BakeConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     steps: int = 6000  # optimisation steps
     batch: int = 8193  # paths of non-zero throughput a step; a multiple of three (one third a colour channel)
-    learning_rate: float = 8e-3  # at its peak
+    learning_rate: float = 4e-3  # at its peak
     warmup: int = 50  # steps of linear warm-up
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none
@@ -38,7 +38,7 @@ class BakeConfig:
 
 PRESETS: dict[str, BakeConfig] = {
     "preview": BakeConfig(),
-    "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288, learning_rate=4e-3),
+    "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288),
     "paper": BakeConfig(
         ModelConfig.paper(), steps=240_000, batch=32766, learning_rate=5e-4, warmup=0, cosine=False, ema=0.0, buffer=1 << 22, reuse=1
     ),
