@@ -15,9 +15,10 @@ PACKAGE = ROOT / "mi_neural_asset"
 ALLOWED = {
     "model": {"model", "torch"},
     "asset": {"asset", "model", "loading", "torch", "mitsuba", "drjit"},
-    "render": {"render", "asset", "model", "interop", "torch", "mitsuba", "drjit"},
+    "occlusion": {"interop", "torch", "mitsuba", "drjit"},
+    "render": {"render", "asset", "model", "interop", "occlusion", "torch", "mitsuba", "drjit"},
     "baking": {
-        *("baking", "asset", "model", "render", "interop", "allocator", "images", "progress", "loading", "__version__"),
+        *("baking", "asset", "model", "render", "interop", "occlusion", "allocator", "images", "progress", "loading", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {"verify", "asset", "images", "progress", "register", "mitsuba", "drjit"},
