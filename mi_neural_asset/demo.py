@@ -23,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", default="out/demo", metavar="DIR", help="where pictures and asset go (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=6.0, help="of baking (default: %(default)s)")
     parser.add_argument("--asset", metavar="FILE", help="a seal baked earlier, instead of baking one")
-    parser.add_argument("--spp", type=int, default=128, help="samples per pixel (default: %(default)s)")
-    parser.add_argument("--reference-spp", type=int, default=256, help="the same of the path-traced reference (default: %(default)s)")
+    parser.add_argument("--spp", type=int, default=96, help="samples per pixel (default: %(default)s)")
+    parser.add_argument("--reference-spp", type=int, default=192, help="the same of the path-traced reference (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
