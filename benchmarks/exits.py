@@ -109,8 +109,7 @@ def main() -> None:
     from mi_neural_asset.verify.lights import Stage
 
     mi_neural_asset.register()
-    asset = mi_neural_asset.load(options.asset)
-    stage = Stage(tuple(float(x) for x in asset.center), float(asset.scale), asset.up_axis)
+    stage = Stage.of(mi_neural_asset.load(options.asset))
     table, rows = lights(stage), []
     print(f"{'light':14}{'setting':12}{'mean':>10}{'+-':>9}{'variance':>11}{'seconds':>9}{'gain':>8}")
     for name in options.lights.split(","):

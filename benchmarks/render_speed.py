@@ -100,7 +100,7 @@ def whole(asset, path: str, repetitions: int) -> float:  # noqa: ANN001
 
     from mi_neural_asset.verify.lights import Stage, light, sensor
 
-    stage = Stage(tuple(float(c) for c in asset.center), float(asset.scale), asset.up_axis)
+    stage = Stage.of(asset)
     scene = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
                           "sensor": sensor(stage, 256), "lamp": light("area", stage)})  # fmt: skip
     integrator = mi.load_dict({"type": "nap_path"})

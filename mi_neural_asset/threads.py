@@ -1,8 +1,8 @@
 """How torch's threads wait for each other.
 
 GNU OpenMP, which torch's Linux builds use, spins at the end of each parallel loop.  On a machine that does something else
-as well, the thread that is waited for has lost its core to the one that spins: a training step took 7 times as long next to
-one busy process.  A short spin before sleep costs nothing measurable alone (docs/results.md).
+as well, the thread that is waited for has lost its core to the one that spins, and a training step takes several times as
+long.  A short spin before sleep avoids that.
 """
 
 from __future__ import annotations

@@ -116,6 +116,17 @@ def seen_from(ds: mi.DirectionSample3f, p: mi.Point3f) -> mi.DirectionSample3f:
     return result
 
 
+def lobe_ray_density(
+    scene: mi.Scene, x_o: mi.SurfaceInteraction3f, ds_o: mi.DirectionSample3f, ds_u: mi.DirectionSample3f, d: mi.Vector3f
+) -> mi.Float:
+    """g(d | a) p_e'(w | u): density with which the lobe finds a light point and an exit in direction d from x_o.
+
+    ds_o, ds_u: see `carried_density`.  Zero for lights that the lobe leaves out.
+    """
+    density = lobe_density(ds_o.d, d) * carried_density(scene, x_o, ds_o, ds_u)
+    return dr.select(has_lobe(ds_o.emitter), density, 0)
+
+
 def emitter_density(scene: mi.Scene, reference: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f) -> mi.Float:
     """Density of sampling ds from a reference, per solid angle; of delta lights, the probability of choosing the light."""
     return dr.select(ds.delta, ds.pdf, scene.pdf_emitter_direction(reference, ds, ~ds.delta))

@@ -125,9 +125,8 @@ class NeuralEvent:
         lobe = mi.Float(0)  # density of the lobe, in parts of q(u)
         if use.lobe:
             ds_o = exits.seen_from(ds, h.p)
-            lobe = exits.carried_density(self._scene, self._interaction(h.p), ds_o, ds) / self._q_u
-            lobe *= exits.lobe_density(ds_o.d, dr.normalize(u - h.p))
-            lobe = dr.select(exits.has_lobe(ds.emitter) & self._model.projection.leaves(self._u, w), lobe, 0)
+            lobe = exits.lobe_ray_density(self._scene, self._interaction(h.p), ds_o, ds, dr.normalize(u - h.p)) / self._q_u
+            lobe = dr.select(self._model.projection.leaves(self._u, w), lobe, 0)
         dr.eval(useful, w, light, ds.pdf, ds.delta, lobe)
         lanes = dr.compress(useful)
         if dr.width(lanes) == 0:
@@ -147,9 +146,8 @@ class NeuralEvent:
         at_u = self._interaction(f.point_to_world(u))
         ds_u = exits.seen_from(ds_o, at_u.p)
         w = f.to_asset(ds_u.d)
-        carried = exits.carried_density(self._scene, x_o, ds_o, ds_u)
-        density = exits.lobe_density(ds_o.d, d) * carried
-        useful = exits.has_lobe(ds_o.emitter) & projection.leaves(u, w) & (density > 0)
+        density = exits.lobe_ray_density(self._scene, x_o, ds_o, ds_u, d)
+        useful = projection.leaves(u, w) & (density > 0)
         radiance = self._scene.eval_emitter_direction(at_u, ds_u, useful)
         useful = self._sees(u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))
         p_light = exits.emitter_density(self._scene, at_u, ds_u)

@@ -2,7 +2,8 @@
 
 Ordinary surfaces are treated as Mitsuba's `path` integrator treats them: emitter sampling and BSDF sampling with multiple
 importance sampling.  Lanes that hit an asset do the same with the direct lobe f (Eq. 22) where the asset has one, and then
-choose the next ray between the direct sample and the neural one (Eq. 23).  Dead lanes are removed after each bounce.
+choose the next ray between the direct sample and the neural one (Eq. 23), or follow both where the camera sees it.  Dead lanes
+are removed after each bounce.
 """
 
 from __future__ import annotations
@@ -206,10 +207,8 @@ class PathTracer:
         """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
         x_o = exits.interaction(lanes.x_o, lanes.ray.time, lanes.ray.wavelengths)
         ds_o = mi.DirectionSample3f(self.scene, si, x_o)
-        active = active & (lanes.lobe > 0) & exits.has_lobe(ds.emitter)
-        carried = exits.carried_density(self.scene, x_o, ds_o, ds)
-        density = exits.lobe_density(ds_o.d, dr.normalize(lanes.reference - lanes.x_o)) * carried * lanes.lobe
-        return dr.select(active, density, 0)
+        density = exits.lobe_ray_density(self.scene, x_o, ds_o, ds, dr.normalize(lanes.reference - lanes.x_o))
+        return dr.select(active & (lanes.lobe > 0), density * lanes.lobe, 0)
 
     def _surface_step(
         self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, randoms: Randoms, radiance: mi.Spectrum

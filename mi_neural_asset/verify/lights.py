@@ -45,6 +45,11 @@ class Stage:
         if not (np.isfinite(self.center).all() and np.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"lights: needs a finite centre and a positive radius, got {self.center} and {self.radius}")
 
+    @classmethod
+    def of(cls, asset) -> Stage:  # noqa: ANN001
+        """Around a NeuralAsset."""
+        return cls(tuple(float(x) for x in asset.center), float(asset.scale), asset.up_axis)
+
     def rotation(self) -> np.ndarray:
         """From the frame of this module to the scene, [3, 3]: columns are right, up and front."""
         up = np.eye(3)["xyz".index(self.up_axis)]

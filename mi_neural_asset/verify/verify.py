@@ -90,7 +90,7 @@ def verify(
         "variant": mi.variant(), "mitsuba": mi.__version__,
     }  # fmt: skip
     result = {"asset": _about(asset, name), "settings": settings, "lights": {}}
-    stage = Stage(tuple(float(x) for x in asset.center), float(asset.scale), asset.up_axis)
+    stage = Stage.of(asset)
     cover = coverage(asset.boundary_scene(), sensor(stage, size), size)
     settings["pixels"], settings["pixels_inside"] = int((cover > 0).sum()), int((cover == 1).sum())
     weights = remember(asset, f"verify-{id(asset)}")
