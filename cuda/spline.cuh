@@ -1,5 +1,5 @@
 // Monotone rational-quadratic splines on [0, 1], straight from raw network outputs: the fused twin of
-// mi_neural_asset/model/spline.py, one thread a spline.
+// mi_neural_asset/splines/plain.py, one thread a spline.
 //
 // A spline is a cumulative distribution z = F(s) with density p = F' (Gregory and Delbourgo 1982, as parameterised by
 // Durkan et al. 2019, Neural Spline Flows, Sec. 3).  `raw` points at the raw numbers of one spline, in memory that this

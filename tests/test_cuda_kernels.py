@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mi_neural_asset.layout import folder
-from mi_neural_asset.model import spline
+from mi_neural_asset.splines import plain as spline
 
 CUDA = folder("cuda")
 CHANNELS = 3

@@ -13,12 +13,15 @@ PACKAGE = ROOT / "mi_neural_asset"
 
 # What each room may import of the package, and of the three heavy libraries.
 ALLOWED = {
-    "model": {"model", "torch"},
+    "splines": {"splines", "torch", "drjit"},
+    "threads": {"drjit"},
+    "model": {"model", "splines", "torch"},
     "asset": {"asset", "model", "loading", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "torch", "mitsuba", "drjit"},
-    "render": {"render", "asset", "model", "interop", "occlusion", "torch", "mitsuba", "drjit"},
+    "render": {"render", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
     "baking": {
-        *("baking", "asset", "model", "render", "interop", "occlusion", "allocator", "images", "progress", "loading", "__version__"),
+        *("baking", "asset", "model", "render", "interop", "occlusion", "allocator", "threads", "images", "progress", "loading"),
+        "__version__",
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {"verify", "asset", "images", "progress", "register", "mitsuba", "drjit"},

@@ -30,11 +30,13 @@ def sensor(mi, size: int = 16, fov: float = 8.0) -> dict:  # noqa: ANN001
 
 
 def scene_of(mi, weights: str, *lights: str, extra: dict | None = None, **shape):  # noqa: ANN001, ANN003, ANN202
+    # not in parallel: Mitsuba 3.9.1 then failed once in an environment map's constructor (basic_string::_M_create)
     return mi.load_dict(
         {
             "type": "scene", "asset": {"type": "neural_asset", "weights": weights, **shape}, "sensor": sensor(mi),
             **{f"light_{k}": light(mi, kind) for k, kind in enumerate(lights)}, **(extra or {}),
-        }
+        },
+        parallel=False,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..model.transport import Transport
+from ..threads import torch_at_work
 from .buffer import Batch
 
 
@@ -24,6 +25,7 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     return nll, (model.albedo(sites) - batch.beta).square().mean()
 
 
+@torch_at_work()
 @torch.no_grad()
 def validate(model: Transport, rows: Batch, chunk: int = 16384) -> dict[str, object]:
     """Figures on held-out rows.

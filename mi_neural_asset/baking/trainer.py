@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..model.transport import Transport
-from .buffer import PathBuffer
+from ..threads import torch_at_work
+from .buffer import Batch, PathBuffer
 from .losses import losses
 from .presets import BakeConfig
 
@@ -54,7 +55,12 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(progress)
-        nll, albedo = losses(self.model, self.buffer.next())
+        batch = self.buffer.next()
+        with torch_at_work():
+            return self._step(batch)
+
+    def _step(self, batch: Batch) -> tuple[float, float]:
+        nll, albedo = losses(self.model, batch)
         total = nll + albedo
         if not math.isfinite(total.item()):
             raise NonFiniteLoss(f"loss {total.item()} at step {self.step} (flow {nll.item()}, albedo {albedo.item()})")

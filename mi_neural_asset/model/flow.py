@@ -6,12 +6,10 @@ a spline of its own.  s_2 and s_4 are periodic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from . import spline
+from .. import splines
 from .config import ModelConfig
 from .coordinates import Exit
 from .encoding import Grid, locate_cubemap, locate_line
@@ -36,7 +34,7 @@ class Flow(nn.Module):
         self.s3_grid = Grid(config.line, f)  # for step 4
         extra = (0, f, f + exit_inputs, 2 * f + exit_inputs)
         self.steps = nn.ModuleList(
-            MLP(site_inputs + extra[j], config.width, config.depth, spline.raw_size(config.knots, PERIODIC[j]))
+            MLP(site_inputs + extra[j], config.width, config.depth, splines.raw_size(config.knots, PERIODIC[j]))
             for j in range(4)
         )
 
@@ -61,18 +59,16 @@ class Flow(nn.Module):
         grid = self.s3_grid(*locate_line(s3, self.line))
         return torch.cat([site, features[:, features.shape[1] // 2 :], exit_.extra, grid], -1)
 
-    def knots_of(self, j: int, raw: Tensor) -> spline.Knots:
-        """Normalised spline of step j (0 to 3) from the network's raw numbers [..., raw_size]."""
-        return spline.normalise(raw, self.knots, PERIODIC[j])
+    def log_density(self, j: int, s: Tensor, raw: Tensor) -> Tensor:
+        """log p(s) of step j (0 to 3) from its network's raw numbers: s [...], raw [..., raw_size] -> [...]."""
+        return splines.log_density(s, raw, self.knots, PERIODIC[j])
 
-    def log_density_thirds(
-        self, sites: list[Tensor], s: Tensor, exit_: Exit, log_density: Callable[[Tensor, Tensor, int, bool], Tensor] | None = None
-    ) -> Tensor:
-        """log p(s) of channel c for the c-th third of the batch (training): s [N, 4], -> [N, 4], one column a step.
+    def sample(self, j: int, z: Tensor, raw: Tensor, channel: Tensor) -> Tensor:
+        """s of step j (0 to 3) in one channel of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
+        return splines.sample(z, raw, self.knots, PERIODIC[j], channel)
 
-        `log_density(s, raw, knots, periodic)` may be a fused twin of `plain_log_density`.
-        """
-        evaluate = log_density or plain_log_density
+    def log_density_thirds(self, sites: list[Tensor], s: Tensor, exit_: Exit) -> Tensor:
+        """log p(s) of channel c for the c-th third of the batch (training): s [N, 4], -> [N, 4], one column a step."""
         features = self.exit_features(exit_)
         inputs = (
             self.inputs_1(sites[0]),
@@ -80,12 +76,4 @@ class Flow(nn.Module):
             self.inputs_3(sites[2], exit_, features),
             self.inputs_4(sites[3], exit_, features, s[:, 2]),
         )
-        columns = [
-            evaluate(s[:, j], self.steps[j].thirds(inputs[j]), self.knots, PERIODIC[j]) for j in range(4)
-        ]
-        return torch.stack(columns, -1)
-
-
-def plain_log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
-    """log p(s) from raw numbers: s [...], raw [..., raw_size] -> [...]."""
-    return spline.cdf(s, spline.normalise(raw, knots, periodic))[1]
+        return torch.stack([self.log_density(j, s[:, j], self.steps[j].thirds(inputs[j])) for j in range(4)], -1)

@@ -44,7 +44,7 @@ class MLP(nn.Module):
 
         Only that channel's part of the last layer is computed; N must be a multiple of `channels`.
         """
-        features = self._features(x).unflatten(0, (self.channels, -1))  # [C, N / C, width]
-        weight = self.last.weight.unflatten(0, (self.channels, self.outputs))  # [C, outputs, width]
-        bias = self.last.bias.unflatten(0, (self.channels, 1, self.outputs))
-        return torch.baddbmm(bias, features, weight.transpose(1, 2)).flatten(0, 1)
+        weight = self.last.weight.unflatten(0, (self.channels, self.outputs))
+        bias = self.last.bias.unflatten(0, (self.channels, self.outputs))
+        features = self._features(x).chunk(self.channels)
+        return torch.cat([functional.linear(part, weight[c], bias[c]) for c, part in enumerate(features)])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import spline
 from .config import ModelConfig
 from .coordinates import Exit, coordinates
 from .encoding import Grid, locate_cubemap, locate_triplane
@@ -70,15 +69,16 @@ class Transport(nn.Module):
 
     def _draw(self, j: int, inputs: Tensor, z: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
         """s_j of the chosen channel and the density of all channels there: s [N], log p [N, 3]."""
-        knots = self.flow.knots_of(j, self.flow.steps[j](inputs))
-        pick = channel[:, None, None]
-        chosen = spline.Knots(*(table.gather(1, pick.expand(-1, 1, table.shape[-1]))[:, 0] for table in knots))
-        s, _ = spline.sample(z, chosen)
-        return s, spline.cdf(s[:, None].expand(-1, 3), knots)[1]
+        raw = self.flow.steps[j](inputs)
+        s = self.flow.sample(j, z, raw, channel)
+        return s, self._log_density(j, s, raw)
 
     def _density(self, j: int, inputs: Tensor, s: Tensor) -> Tensor:
         """log p(s_j) of all channels, [N, 3]."""
-        return spline.cdf(s[:, None].expand(-1, 3), self.flow.knots_of(j, self.flow.steps[j](inputs)))[1]
+        return self._log_density(j, s, self.flow.steps[j](inputs))
+
+    def _log_density(self, j: int, s: Tensor, raw: Tensor) -> Tensor:
+        return self.flow.log_density(j, s[:, None].expand(-1, raw.shape[1]), raw)
 
     def sample_exit(
         self, sites: list[Tensor], x_o: Tensor, n: Tensor, channel: Tensor, z: Tensor

@@ -11,8 +11,10 @@ import mitsuba as mi
 import torch
 from torch import Tensor
 
+from ..allocator import keep_memory_mapped
 from ..interop import to_float, to_torch, to_vector
 from ..model.coordinates import Exit
+from ..threads import torch_at_work
 
 CHUNK = 16384  # lanes evaluated at once
 
@@ -52,8 +54,11 @@ class Engine:
 
     def __init__(self, model: torch.nn.Module, device: str = "cpu") -> None:
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            keep_memory_mapped()
         self.model = model.to(self.device).eval()
 
+    @torch_at_work()
     @torch.no_grad()
     def begin(
         self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
@@ -104,12 +109,14 @@ class Engine:
         """alpha."""
         return to_vector(event.albedo, mi.Color3f)
 
+    @torch_at_work()
     @torch.no_grad()
     def evaluate(self, event: Event, lanes: mi.UInt32, w: mi.Vector3f) -> tuple[mi.Color3f, mi.Float]:
         """For some lanes, directions w (asset frame): alpha p(u) p(w | u) / q(u) and the density q(w | u)."""
         value, density = self._in_chunks(event, lanes, w, self._evaluate)
         return to_vector(value, mi.Color3f), to_float(density)
 
+    @torch_at_work()
     @torch.no_grad()
     def evaluate_ray(
         self, event: Event, lanes: mi.UInt32, u: mi.Point3f, w: mi.Vector3f
@@ -126,6 +133,7 @@ class Engine:
         """q(u) of the exits that were drawn, per solid angle at x_o."""
         return to_float(event.density)
 
+    @torch_at_work()
     @torch.no_grad()
     def draw(self, event: Event, lanes: mi.UInt32, z: mi.Point2f) -> tuple[mi.Vector3f, mi.Color3f, mi.Float]:
         """For some lanes: w_i (asset frame), weight alpha p / q and the density q(w_i | u_i), from uniform z."""

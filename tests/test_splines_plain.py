@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mi_neural_asset.model import spline
+from mi_neural_asset.splines import plain as spline
 
 KNOTS = 16
 

@@ -115,3 +115,14 @@ def sample(z: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
     root = (qb * qb - 4 * qa * qc).clamp_min(0).sqrt()
     xi = torch.where(qb < 0, (root - qb) / (2 * qa), 2 * qc / (-qb - root)).clamp(0, 1)  # without cancellation in either case
     return b.s + xi * b.width, b.slope_at(xi).log()
+
+
+def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
+    """log p(s) from raw numbers: s [...], raw [..., raw_size] -> [...]."""
+    return cdf(s, normalise(raw, knots, periodic))[1]
+
+
+def sample_channel(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:
+    """s = F^-1(z) of the spline `channel` of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
+    rows = torch.arange(raw.shape[0], device=raw.device)
+    return sample(z, normalise(raw[rows, channel], knots, periodic))[0]

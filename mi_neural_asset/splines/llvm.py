@@ -1,0 +1,247 @@
+"""Splines on the CPU: each function is one Dr.Jit kernel, vectorised and spread over the cores, one lane a spline.
+
+The formulas are those of `mi_neural_asset.splines.plain`, unrolled over the bins, straight from the raw numbers; positions of
+knots are compensated sums (Neumaier 1974), because a position is divided by a bin's width.  Kernels are traced and compiled
+once for each number of bins (`dr.freeze`) and then launched again; tensors are shared with Dr.Jit, not copied.
+
+A frozen function takes launch sizes from its inputs: an array that it scatters to has to be one of them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import drjit as dr
+import torch
+from drjit.llvm import Float, UInt32
+from torch import Tensor
+
+from .plain import HEIGHT_FLOOR, SLOPE_FLOOR, SLOPE_OFFSET, WIDTH_FLOOR, raw_size
+
+MAX_KNOTS = 32  # more bins are left to the plain twin: the code is unrolled
+
+
+def _total(values: list, combine: Callable) -> Float:
+    """All values combined, as a balanced tree."""
+    while len(values) > 1:
+        pairs = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = pairs + values[len(pairs) * 2 :]
+    return values[0]
+
+
+def _clamp(x: Float) -> Float:
+    """To [0, 1]; NaN stays."""
+    return dr.select(x < 0, 0, dr.select(x > 1, 1, x))
+
+
+def _softplus(x: Float) -> Float:
+    y = dr.exp(-dr.abs(x))
+    u = 1 + y
+    return dr.select(x > 0, x, 0) + (dr.log(u) + (y - (u - 1)) / u)  # the second term is what rounding took from u
+
+
+def _slope(raw: Float) -> Float:
+    return SLOPE_FLOOR + (1 - SLOPE_FLOOR) * _softplus(raw + SLOPE_OFFSET)
+
+
+class _Parts:
+    """Positive parts of the unit interval from raw numbers: floor / K + (1 - floor) softmax."""
+
+    def __init__(self, raw: list[Float], floor: float) -> None:
+        top = _total(raw, dr.maximum)
+        e = [dr.exp(x - top) for x in raw]
+        scale = 1 / _total(e, operator.add)
+        self.floor, self.share = floor, [x * scale for x in e]  # softmax
+        self.parts = [dr.fma(x, 1 - floor, floor / len(raw)) for x in self.share]
+
+    def gradient(self, wanted: list[Float]) -> list[Float]:
+        """Gradient with respect to raw from that with respect to the parts."""
+        mean = _total([a * p for a, p in zip(wanted, self.share, strict=True)], operator.add)
+        return [(1 - self.floor) * p * (a - mean) for a, p in zip(wanted, self.share, strict=True)]
+
+
+@dataclass
+class _Edge:
+    """Where a bin begins: a number and what rounding has taken from it."""
+
+    high: Float
+    low: Float
+
+
+def _search(
+    value: Float, searched: list[Float], other: list[Float]
+) -> tuple[UInt32, _Edge, _Edge, Float, Float]:
+    """The bin of `searched` that holds `value`: (bin, its beginning, the same bin's beginning in `other`, both sizes)."""
+    run, run_other = _Edge(Float(0), Float(0)), _Edge(Float(0), Float(0))
+    edge, edge_other = run, run_other
+    index, size, size_other = UInt32(0), searched[0], other[0]
+
+    def add(total: _Edge, x: Float) -> _Edge:
+        high = total.high + x
+        return _Edge(high, total.low + (x - (high - total.high)))
+
+    for k in range(1, len(searched)):
+        run, run_other = add(run, searched[k - 1]), add(run_other, other[k - 1])
+        right = value >= run.high
+        edge = _Edge(dr.select(right, run.high, edge.high), dr.select(right, run.low, edge.low))
+        edge_other = _Edge(dr.select(right, run_other.high, edge_other.high), dr.select(right, run_other.low, edge_other.low))
+        index = dr.select(right, k, index)
+        size, size_other = dr.select(right, searched[k], size), dr.select(right, other[k], size_other)
+    return index, edge, edge_other, size, size_other
+
+
+class _Spline:
+    """One spline a lane, from row `row` of the raw numbers."""
+
+    def __init__(self, raw: Float, row: UInt32, knots: int, periodic: bool) -> None:
+        self.raw, self.knots, self.periodic = raw, knots, periodic
+        self.start = row * raw_size(knots, periodic)
+        self.widths = _Parts([self._raw(k) for k in range(knots)], WIDTH_FLOOR)
+        self.heights = _Parts([self._raw(knots + k) for k in range(knots)], HEIGHT_FLOOR)
+
+    def _raw(self, k: int | UInt32) -> Float:
+        return dr.gather(Float, self.raw, self.start + k)
+
+    def ends(self, index: UInt32) -> tuple[UInt32, UInt32]:
+        """Which slopes belong to a bin's two ends."""
+        right = index + 1
+        return index, dr.select(right == self.knots, 0, right) if self.periodic else right
+
+    def raw_slopes(self, index: UInt32) -> tuple[Float, Float]:
+        left, right = self.ends(index)
+        return self._raw(2 * self.knots + left), self._raw(2 * self.knots + right)
+
+
+@dataclass
+class _Bin:
+    """A position in one bin: its secant, slopes at its ends, and the relative position xi."""
+
+    secant: Float
+    left: Float
+    right: Float
+    xi: Float
+
+    @property
+    def mixed(self) -> Float:
+        return self.xi * (1 - self.xi)
+
+    @property
+    def numerator(self) -> Float:
+        return self.right * self.xi * self.xi + 2 * self.secant * self.mixed + self.left * (1 - self.xi) * (1 - self.xi)
+
+    @property
+    def denominator(self) -> Float:
+        return self.secant + (self.left + self.right - 2 * self.secant) * self.mixed
+
+    def log_density(self) -> Float:
+        ratio = self.secant / self.denominator
+        return dr.log(ratio * ratio * self.numerator)
+
+
+def _locate(spline: _Spline, s: Float) -> tuple[UInt32, Float, Float, _Bin]:
+    """The bin that holds s: (bin, width, height, position in it)."""
+    index, edge, _, width, height = _search(s, spline.widths.parts, spline.heights.parts)
+    left, right = spline.raw_slopes(index)
+    xi = _clamp(((s - edge.high) - edge.low) / width)
+    return index, width, height, _Bin(height / width, _slope(left), _slope(right), xi)
+
+
+@cache
+def _log_density_kernel(knots: int, periodic: bool) -> Callable[[Float, Float], Float]:
+    """(raw, s) -> log p(s)."""
+
+    def kernel(raw: Float, s: Float) -> Float:
+        spline = _Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic)
+        return _locate(spline, s)[3].log_density()
+
+    return dr.freeze(kernel)
+
+
+@cache
+def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Float], tuple[Float, Float]]:
+    """(raw, s, space of the size of raw) -> (log p(s), its gradient with respect to raw)."""
+
+    def kernel(raw: Float, s: Float, space: Float) -> tuple[Float, Float]:
+        spline = _Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic)
+        index, width, height, b = _locate(spline, s)
+        xi, mixed, secant = b.xi, b.mixed, b.secant
+        # log p = 2 log secant + log numerator - 2 log denominator
+        n, d = 1 / b.numerator, 2 / b.denominator
+        d_log_secant = 2 + secant * (2 * n * mixed - d * (1 - 2 * mixed))
+        d_xi = 2 * n * (b.right * xi + secant * (1 - 2 * xi) - b.left * (1 - xi)) - d * (b.left + b.right - 2 * secant) * (1 - 2 * xi)
+        # secant = height / width, xi = (s - sum of the widths before) / width
+        before, here, of_height = -d_xi / width, -(d_log_secant + xi * d_xi) / width, d_log_secant / height
+        at_width = [dr.select(index > k, before, dr.select(index == k, here, 0)) for k in range(knots)]
+        at_height = [dr.select(index == k, of_height, 0) for k in range(knots)]
+        gradient = spline.widths.gradient(at_width) + spline.heights.gradient(at_height)
+        ends, raw_slopes = spline.ends(index), spline.raw_slopes(index)
+        d_slopes = n * (1 - xi) * (1 - xi) - d * mixed, n * xi * xi - d * mixed
+        at_ends = [
+            d_slope * (1 - SLOPE_FLOOR) / (1 + dr.exp(-x - SLOPE_OFFSET)) for d_slope, x in zip(d_slopes, raw_slopes, strict=True)
+        ]
+        for k in range(raw_size(knots, periodic) - 2 * knots):
+            gradient.append(sum(dr.select(end == k, value, 0) for end, value in zip(ends, at_ends, strict=True)))
+        for k, value in enumerate(gradient):
+            dr.scatter(space, value, spline.start + k, mode=dr.ReduceMode.NoConflicts)
+        return b.log_density(), space
+
+    return dr.freeze(kernel)
+
+
+@cache
+def _sample_kernel(knots: int, periodic: bool) -> Callable[[Float, UInt32, Float], Float]:
+    """(raw, row of each lane, z) -> F^-1(z)."""
+
+    def kernel(raw: Float, row: UInt32, z: Float) -> Float:
+        spline = _Spline(raw, row, knots, periodic)
+        index, z_edge, s_edge, height, width = _search(z, spline.heights.parts, spline.widths.parts)
+        left, right = (_slope(x) for x in spline.raw_slopes(index))
+        secant = height / width
+        y = (z - z_edge.high) - z_edge.low
+        y = dr.select(y < 0, 0, y)
+        # F(xi) = z is a xi^2 + b xi + c = 0 (Durkan et al. 2019, Eqs. 6-8); the root without cancellation for either sign of b
+        bend = y * (left + right - 2 * secant)
+        a, b, c = height * (secant - left) + bend, height * left - bend, -secant * y
+        discriminant = b * b - 4 * a * c
+        root = dr.sqrt(dr.select(discriminant < 0, 0, discriminant))
+        xi = _clamp(dr.select(b < 0, (root - b) / (2 * a), 2 * c / (-b - root)))
+        return _clamp(s_edge.high + (s_edge.low + xi * width))
+
+    return dr.freeze(kernel)
+
+
+class _LogDensity(torch.autograd.Function):
+    """log p(s); the gradient goes to the raw numbers alone."""
+
+    @staticmethod
+    def forward(ctx, s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:  # noqa: ANN001
+        value, gradient = _gradient_kernel(knots, periodic)(_array(raw), _array(s), _array(torch.empty_like(raw)))
+        ctx.save_for_backward(gradient.torch().view_as(raw))
+        return value.torch()
+
+    @staticmethod
+    def backward(ctx, incoming: Tensor):  # noqa: ANN001, ANN205
+        (gradient,) = ctx.saved_tensors
+        return None, gradient * incoming[:, None], None, None
+
+
+def _array(tensor: Tensor) -> Float:
+    """A tensor's memory as a flat array."""
+    return Float(tensor.detach().reshape(-1))
+
+
+def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
+    """log p(s): s [...], raw [..., raw_size], at least one, float32 on the CPU -> [...]; differentiable with respect to raw."""
+    flat = raw.reshape(-1, raw.shape[-1])
+    if torch.is_grad_enabled() and raw.requires_grad:
+        return _LogDensity.apply(s.reshape(-1), flat, knots, periodic).reshape(s.shape)
+    return _log_density_kernel(knots, periodic)(_array(flat), _array(s)).torch().reshape(s.shape)
+
+
+def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:
+    """s = F^-1(z) of spline `channel`: z [N], raw [N, C, raw_size], channel [N], N >= 1, float32 on the CPU -> [N]."""
+    row = torch.arange(raw.shape[0], dtype=torch.int32) * raw.shape[1] + channel.int()
+    return _sample_kernel(knots, periodic)(_array(raw), UInt32(row.view(torch.uint32)), _array(z)).torch()
