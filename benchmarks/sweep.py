@@ -1,10 +1,12 @@
 """Choices of the model and of its training, one at a time against the default, at equal time.
 
-    python benchmarks/sweep.py SCENE [--seconds S] [--seed N] [--only NAME ...] [--out FILE]
+    python benchmarks/sweep.py SCENE [--steps N] [--seed N] [--only NAME ...] [--out FILE]
 
-Each variant bakes SCENE for S seconds of wall-clock time and is judged on held-out paths: negative log-likelihood of rays
-[nats] and the albedo's squared error (the paths' own noise included: compare differences).  Results are kept in FILE by
-variant, scene, seed and time; what is there is not done again, so that the sweep can be stopped and started.
+The default bakes SCENE for N steps; each other variant gets as many as take it the same time, by the ratio of step times that
+is measured in turns before it starts: so the load of the machine does not matter.  (3600 steps are about five minutes on two
+quiet cores.)  Judged on held-out paths: negative log-likelihood of rays [nats] and the albedo's squared error (the paths' own
+noise included: compare differences).  Results are kept in FILE by variant, scene, seed and steps; what is there is not done
+again, so that the sweep can be stopped and started.
 """
 
 from __future__ import annotations
@@ -12,57 +14,186 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
 
+Patch = Callable[[], Any]  # a context in which something of the library is replaced: an experiment, not an option
+
+
+@contextmanager
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+    """`module.name` is `value` within this context."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def open_angles() -> Any:  # noqa: ANN401
+    """Angles as numbers with two ends instead of periodic ones."""
+    from mi_neural_asset.model import flow
+
+    return replaced(flow, "PERIODIC", (False,) * 4)
+
+
+def warp(exponent: float) -> Patch:
+    """Another exponent of s3."""
+
+    def patch() -> Any:  # noqa: ANN401
+        from mi_neural_asset.model import coordinates
+
+        return replaced(coordinates, "WARP_EXPONENT", exponent)
+
+    return patch
+
+
+def schedule(shape: Callable[[float], float]) -> Patch:
+    """Another course of the learning rate over the bake, in parts of its peak."""
+
+    def patch() -> Any:  # noqa: ANN401
+        from mi_neural_asset.baking.trainer import Trainer
+
+        return replaced(Trainer, "schedule", lambda self, progress: min(1.0, (self.step + 1) / 50) * shape(min(progress, 1.0)))
+
+    return patch
+
+
+def growing_batch() -> Any:  # noqa: ANN401
+    """A third of the batch in the first half of the time."""
+    from mi_neural_asset.baking.trainer import Trainer
+
+    advance = Trainer.advance
+
+    def grow(self, progress: float):  # noqa: ANN001, ANN202
+        full = self.config.batch
+        self.buffer._batch = full if progress > 0.5 else full // 9 * 3
+        return advance(self, progress)
+
+    return replaced(Trainer, "advance", grow)
+
+
+def face_normals() -> Any:  # noqa: ANN401
+    """Geometric normals at x_o instead of interpolated ones: flat faces."""
+    from mi_neural_asset.baking import bake
+
+    whole = bake.scene_dict
+
+    def flat(description):  # noqa: ANN001, ANN202
+        shapes = [
+            {**s, "geometry": {**s["geometry"], "normals": None, "face_normals": True}} if s["geometry"]["type"] == "mesh" else s
+            for s in description.shapes
+        ]
+        return whole(description.replace(shapes=shapes))
+
+    return replaced(bake, "scene_dict", flat)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What differs from the default: fields of the model, of the bake, or an experiment."""
+
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    bake: dict[str, Any] = dataclasses.field(default_factory=dict)
+    patch: Patch = nullcontext
+
+
 VARIANTS = {
-    "default": {},
-    "no occlusion input": {"model": {"occlusion": 0}},
-    "occlusion 32": {"model": {"occlusion": 32}},
-    "triplane 128": {"model": {"triplane": 128}},
-    "triplane 32": {"model": {"triplane": 32}},
-    "width 96": {"model": {"width": 96}},
-    "depth 3": {"model": {"depth": 3}},
-    "knots 12": {"model": {"knots": 12}},
-    "knots 24": {"model": {"knots": 24}},
-    "albedo width 128": {"model": {"albedo_width": 128}},
-    "box proxy": {"model": {"proxy": "box"}},
-    "paper's coordinates": {"model": {"coordinates": "paper", "proxy": "box"}},
-    "batch 4095": {"batch": 4095},
-    "batch 16383": {"batch": 16383},
-    "rate 2e-3": {"learning_rate": 2e-3},
-    "rate 8e-3": {"learning_rate": 8e-3},
-    "constant rate": {"cosine": False},
-    "no average": {"ema": 0.0},
-    "each path once": {"reuse": 1},
-    "each path 4 times": {"reuse": 4},
+    "default": Variant(),
+    "Adam alone": Variant(bake={"matrix_rate": 0.0}),
+    "Adam alone, rate 8e-3": Variant(bake={"matrix_rate": 0.0, "learning_rate": 8e-3}),
+    "rate 2e-3": Variant(bake={"learning_rate": 2e-3}),
+    "rate 8e-3": Variant(bake={"learning_rate": 8e-3}),
+    "matrix rate 1e-2": Variant(bake={"matrix_rate": 1e-2}),
+    "matrix rate 4e-2": Variant(bake={"matrix_rate": 4e-2}),
+    "no occlusion input": Variant({"occlusion": 0}),
+    "occlusion 32": Variant({"occlusion": 32}),
+    "triplane 32": Variant({"triplane": 32}),
+    "triplane 128": Variant({"triplane": 128}),
+    "cubemap 16": Variant({"cubemap": 16}),
+    "features 4": Variant({"features": 4}),
+    "width 48": Variant({"width": 48}),
+    "width 96": Variant({"width": 96}),
+    "depth 3": Variant({"depth": 3}),
+    "knots 12": Variant({"knots": 12}),
+    "knots 24": Variant({"knots": 24}),
+    "albedo width 128": Variant({"albedo_width": 128}),
+    "box proxy": Variant({"proxy": "box"}),
+    "paper's coordinates": Variant({"coordinates": "paper", "proxy": "box"}),
+    "open angles": Variant(patch=open_angles),
+    "warp exponent 3": Variant(patch=warp(3)),
+    "warp exponent 6": Variant(patch=warp(6)),
+    "face normals": Variant(patch=face_normals),
+    "batch 4095": Variant(bake={"batch": 4095}),
+    "batch 16383": Variant(bake={"batch": 16383}),
+    "growing batch": Variant(patch=growing_batch),
+    "constant rate": Variant(bake={"cosine": False}),
+    "rate falls in the last third": Variant(patch=schedule(lambda t: 1.0 if t < 2 / 3 else max(3 * (1 - t), 0.01))),
+    "no average": Variant(bake={"ema": 0.0}),
+    "average 0.9995": Variant(bake={"ema": 0.9995}),
+    "each path once": Variant(bake={"reuse": 1}),
+    "each path 4 times": Variant(bake={"reuse": 4}),
 }
 
+TURNS, STEPS_A_TURN = 5, 4  # of the comparison of step times
 
-def run(scene: str, variant: dict, seconds: float, seed: int) -> dict:
-    """Bake and judge one variant."""
+
+def prepare(scene: str, variant: Variant, steps: int, seed: int):  # noqa: ANN201
+    """A bake that has not begun."""
     from mi_neural_asset.baking.bake import Bake, BakeOptions
-    from mi_neural_asset.baking.losses import validate
     from mi_neural_asset.baking.presets import preset
 
-    config = preset("preview", **variant.get("model", {}))
-    config = dataclasses.replace(config, **{key: value for key, value in variant.items() if key != "model"})
-    bake = Bake(
-        scene, None, config, minutes=seconds / 60, seed=seed, device="cpu", progress=False, only=None,
-        options=BakeOptions(source=False, validation_interval=1e9),
-    )  # fmt: skip
-    bake.run(None)
-    held_out = bake.buffer.validation(1 << 18)
-    figures = validate(bake.trainer.average, held_out)
-    return {**{name: figures[name] for name in ("ray_nll", "albedo_mse", "albedo_ratio")}, "steps": bake.trainer.step}
+    config = dataclasses.replace(preset("preview", **variant.model), **variant.bake, steps=steps)
+    options = BakeOptions(source=False, validation_interval=1e9)
+    return Bake(scene, None, config, minutes=None, seed=seed, device="cpu", progress=False, only=None, options=options)
+
+
+def step_ratio(scene: str, variant: Variant, seed: int) -> float:
+    """Time of a step of a variant, in parts of the default's; path generation included as its share."""
+    times: dict[str, list[float]] = {"default": [], "variant": []}
+    bakes = {}
+    with variant.patch():
+        bakes["variant"] = prepare(scene, variant, 100, seed).trainer
+        bakes["variant"].advance(0.5)
+    bakes["default"] = prepare(scene, VARIANTS["default"], 100, seed).trainer
+    bakes["default"].advance(0.5)
+    for _ in range(TURNS):
+        for name, trainer in bakes.items():
+            with variant.patch() if name == "variant" else nullcontext():
+                start = time.perf_counter()
+                for _ in range(STEPS_A_TURN):
+                    trainer.advance(0.5)
+                times[name].append(time.perf_counter() - start)
+    return statistics.median(times["variant"]) / statistics.median(times["default"])
+
+
+def run(scene: str, name: str, steps: int, seed: int) -> dict[str, Any]:
+    """Bake and judge one variant."""
+    from mi_neural_asset.baking.losses import validate
+
+    variant = VARIANTS[name]
+    ratio = 1.0 if name == "default" else step_ratio(scene, variant, seed)
+    with variant.patch():
+        bake = prepare(scene, variant, max(1, round(steps / ratio)), seed)
+        bake.run(None)
+        figures = validate(bake.trainer.average, bake.buffer.validation(1 << 18))
+    kept = {key: figures[key] for key in ("ray_nll", "albedo_mse", "albedo_ratio")}
+    return {**kept, "steps": bake.trainer.step, "step_time": ratio, "seconds": round(bake.elapsed, 1)}
 
 
 def main() -> None:
     """Parse the command line, run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene")
-    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--steps", type=int, default=3600, help="of the default (default: 3600)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=VARIANTS)
     parser.add_argument("--out", type=Path, default=Path("sweep.json"))
@@ -73,14 +204,16 @@ def main() -> None:
     mi.set_variant("llvm_ad_rgb")
     mi_neural_asset.register()
     done = json.loads(options.out.read_text()) if options.out.exists() else {}
-    print(f"{'variant':22}{'ray NLL':>10}{'albedo error':>14}{'steps':>8}")
+    print(f"{'variant':30}{'ray NLL':>10}{'albedo error':>14}{'steps':>8}")
     for name in options.only or VARIANTS:
-        key = f"{name} | {Path(options.scene).stem} | {options.seed} | {options.seconds:g}"
+        key = f"{name} | {Path(options.scene).stem} | {options.seed} | {options.steps}"
         if key not in done:
-            done[key] = run(options.scene, VARIANTS[name], options.seconds, options.seed)
-            options.out.write_text(json.dumps(done, indent=1))
+            done[key] = run(options.scene, name, options.steps, options.seed)
+            part = options.out.with_suffix(".part")
+            part.write_text(json.dumps(done, indent=1) + "\n")
+            os.replace(part, options.out)
         row = done[key]
-        print(f"{name:22}{row['ray_nll']:10.4f}{row['albedo_mse']:14.5f}{row['steps']:8}", flush=True)
+        print(f"{name:30}{row['ray_nll']:10.4f}{row['albedo_mse']:14.5f}{row['steps']:8}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ A *tree* is a Mitsuba plugin as a dict of plain values (str, bool, int, float, l
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from .bounds import bounding_box, bounding_sphere
 from .vocabulary import DescriptionError
@@ -62,6 +65,14 @@ class Description:
         """Plain values and tensors, for files; tensors are shared, not copied."""
         return {"shapes": [dict(shape) for shape in self.shapes], "media": dict(self.media)}
 
+    def digest(self) -> str:
+        """SHA-256 of all that `to_plain` holds, as hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, value in _leaves(self.to_plain()):
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
+        return digest.hexdigest()
+
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Description:
         """Undoes `to_plain`, after checking every field.
@@ -77,6 +88,14 @@ class Description:
     def replace(self, **changes: Any) -> Description:  # noqa: ANN401
         """A copy with other fields."""
         return dataclasses.replace(self, **changes)
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value, key=str) for leaf in _leaves(value[key], f"{name}.{key}")]
+    if isinstance(value, (list, tuple)):
+        return [leaf for k, item in enumerate(value) for leaf in _leaves(item, f"{name}[{k}]")]
+    return [(name, value)]
 
 
 def describe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import signal
 import threading
@@ -126,7 +125,7 @@ class Bake:
         center, radius = bounding_sphere(self.description)
         low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
-        sampler = PathSampler(mi.load_dict(scene_dict(self.description)), self.center.tolist(), self.scale * SPHERE_SLACK)
+        sampler = PathSampler(mi.load_dict(scene_dict(self.description), parallel=False), self.center.tolist(), self.scale * SPHERE_SLACK)
         torch.manual_seed(self.seed)
         model = Transport(self.config.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
@@ -142,11 +141,7 @@ class Bake:
     @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this bake."""
-        digest = hashlib.sha256()
-        for name, value in _leaves(self.description.to_plain()):
-            digest.update(name.encode())
-            digest.update(value.contiguous().numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
-        return {"config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": digest.hexdigest()}
+        return {"config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": self.description.digest()}
 
     def _fraction(self) -> float:
         if self.minutes is not None:
@@ -260,14 +255,6 @@ def _compare(model: Transport, asset: NeuralAsset, rows: Any, count: int = 1024)
         got = asset.model().log_density(*arguments)
     if not torch.equal(wanted, got):
         raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e} nats; please report this")
-
-
-def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401
-    if isinstance(value, dict):
-        return [leaf for key in sorted(value, key=str) for leaf in _leaves(value[key], f"{name}.{key}")]
-    if isinstance(value, (list, tuple)):
-        return [leaf for k, item in enumerate(value) for leaf in _leaves(item, f"{name}[{k}]")]
-    return [(name, value)]
 
 
 class _Signals:

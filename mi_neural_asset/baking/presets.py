@@ -16,7 +16,8 @@ class BakeConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     steps: int = 6000  # optimisation steps
     batch: int = 8193  # paths of non-zero throughput a step; a multiple of three (one third a colour channel)
-    learning_rate: float = 4e-3  # at its peak
+    learning_rate: float = 4e-3  # Adam's, at its peak
+    matrix_rate: float = 0.02  # Muon's, for hidden matrices, at its peak; 0: Adam for all
     warmup: int = 50  # steps of linear warm-up
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none
@@ -40,7 +41,8 @@ PRESETS: dict[str, BakeConfig] = {
     "preview": BakeConfig(),
     "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288),
     "paper": BakeConfig(
-        ModelConfig.paper(), steps=240_000, batch=32766, learning_rate=5e-4, warmup=0, cosine=False, ema=0.0, buffer=1 << 22, reuse=1
+        ModelConfig.paper(), steps=240_000, batch=32766, learning_rate=5e-4, matrix_rate=0.0, warmup=0, cosine=False, ema=0.0,
+        buffer=1 << 22, reuse=1,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The optimisation loop: Adam on the losses of Eq. 6-8, warm-up and cosine schedule, averaged weights."""
+"""The optimisation loop: steps on the losses of Eq. 6-8, warm-up and cosine schedule, averaged weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..model.transport import Transport
 from ..threads import torch_at_work
 from .buffer import Batch, PathBuffer
 from .losses import losses
+from .optimizer import Optimizer
 from .presets import BakeConfig
 
 
@@ -36,16 +37,15 @@ class Trainer:
     def __init__(self, model: Transport, buffer: PathBuffer, config: BakeConfig) -> None:
         self.model, self.buffer, self.config = model, buffer, config
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-10, fused=True)
+        self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
-    def learning_rate(self, progress: float) -> float:
-        """Rate at `progress` in [0, 1] of the whole bake."""
+    def schedule(self, progress: float) -> float:
+        """Learning rate at `progress` in [0, 1] of the whole bake, in parts of its peak."""
         c = self.config
         warm = min(1.0, (self.step + 1) / c.warmup) if c.warmup else 1.0
-        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if c.cosine else 1.0
-        return c.learning_rate * warm * decay
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if c.cosine else 1.0)
 
     def advance(self, progress: float) -> tuple[float, float]:
         """One step; returns the two losses.
@@ -53,20 +53,18 @@ class Trainer:
         Raises:
             NonFiniteLoss: nothing was changed by this step; `restore_good` goes back to the last kept state.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(progress)
         batch = self.buffer.next()
         with torch_at_work():
-            return self._step(batch)
+            return self._step(batch, self.schedule(progress))
 
-    def _step(self, batch: Batch) -> tuple[float, float]:
+    def _step(self, batch: Batch, rate: float) -> tuple[float, float]:
         nll, albedo = losses(self.model, batch)
         total = nll + albedo
         if not math.isfinite(total.item()):
             raise NonFiniteLoss(f"loss {total.item()} at step {self.step} (flow {nll.item()}, albedo {albedo.item()})")
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         total.backward()
-        self.optimizer.step()
+        self.optimizer.step(rate)
         self.step += 1
         self._update_average()
         return nll.item(), albedo.item()

@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--reference-spp", type=int, metavar="N", help="samples per pixel of the source (default: 4 times --spp)")
     parser.add_argument("--lights", default=DEFAULT_LIGHTS, metavar="LIST", help=f"comma-separated (default: {DEFAULT_LIGHTS})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="other seeds give independent renders (default: 0)")
+    parser.add_argument("--references", metavar="DIR", help="folder that keeps references, to go on after a stop and for other assets")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
     parser.add_argument("--variant", default="llvm_ad_rgb", help="Mitsuba variant (default: llvm_ad_rgb)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
 
     result = verify(
         options.asset, lights=[name for name in options.lights.split(",") if name], size=options.size, spp=options.spp,
-        reference_spp=options.reference_spp, seed=options.seed, out=options.out, progress=not options.quiet,
+        reference_spp=options.reference_spp, seed=options.seed, out=options.out,
+        references=options.references, progress=not options.quiet,
     )  # fmt: skip
     print(table(result))
     if options.json:

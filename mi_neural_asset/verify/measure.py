@@ -10,6 +10,8 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from .references import Runs
+
 MIN_RUNS = 4
 MAX_LANES = 1 << 21  # samples of one run; more spp means more runs
 WARM_UP_SPP = 4
@@ -22,7 +24,7 @@ class Measured:
 
     Attributes:
         images: [N, H, W, 3] float32.
-        seconds: of each run.
+        seconds: of each run that was rendered now, not loaded.
         spp: samples per pixel of each run.
         missed, projected: sampled rays that did not meet the asset, and all of them; 0 where the integrator counts none.
     """
@@ -46,8 +48,9 @@ def plan(spp: int, size: int) -> tuple[int, int]:
 
 
 def measure(
-    scene: mi.Scene, integrator: mi.Integrator, spp: int, size: int, entropy: tuple[int, ...], done: Callable[[float], None]
-) -> Measured:
+    scene: mi.Scene, integrator: mi.Integrator, spp: int, size: int, entropy: tuple[int, ...], done: Callable[[float], None],
+    kept: Runs | None = None,
+) -> Measured:  # fmt: skip
     """Render a scene several times with independent seeds.
 
     Args:
@@ -57,19 +60,26 @@ def measure(
         size: pixels along each edge.
         entropy: numbers that the seeds derive from.
         done: called with the fraction done.
+        kept: runs that need not be rendered again.
     """
     runs, each = plan(spp, size)
     seeds = np.random.SeedSequence(entropy).generate_state(runs + 1).tolist()
-    _render(scene, integrator, min(WARM_UP_SPP, each), seeds[runs])  # compiles; its time does not count
     result = Measured(np.empty((runs, size, size, 3), np.float32), [], each)
     for k in range(runs):
-        start = time.perf_counter()
-        result.images[k] = _render(scene, integrator, each, seeds[k])
-        result.seconds.append(time.perf_counter() - start)
-        statistics = getattr(integrator, "statistics", None)
-        if statistics is not None:
-            result.missed += statistics.missed
-            result.projected += statistics.projected
+        old = kept.load(k, result.images[k].shape) if kept else None
+        if old is None:
+            if not result.seconds:
+                _render(scene, integrator, min(WARM_UP_SPP, each), seeds[runs])  # compiles; its time does not count
+            start = time.perf_counter()
+            old = _render(scene, integrator, each, seeds[k])
+            result.seconds.append(time.perf_counter() - start)
+            if kept:
+                kept.save(k, old)
+            statistics = getattr(integrator, "statistics", None)
+            if statistics is not None:
+                result.missed += statistics.missed
+                result.projected += statistics.projected
+        result.images[k] = old
         done((k + 1) / runs)
     return result
 

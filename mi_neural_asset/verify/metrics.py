@@ -7,6 +7,7 @@ count.  a_k are our runs, b_k those of the reference; a bar is the mean over run
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,5 +143,10 @@ def variance_ratio(ours: np.ndarray, ours_spp: int, reference: np.ndarray, refer
 
 
 def time_ratio(ours: list[float], ours_spp: int, reference: list[float], reference_spp: int) -> float:
-    """Seconds per sample of the reference over ours, from the median run (a run disturbed by others does not count)."""
+    """Seconds per sample of the reference over ours, from the median run (a run disturbed by others does not count).
+
+    NaN where one of them was not timed.
+    """
+    if not ours or not reference:
+        return math.nan
     return ratio(float(np.median(reference)) / reference_spp, float(np.median(ours)) / ours_spp)

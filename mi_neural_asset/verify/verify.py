@@ -19,6 +19,7 @@ from ..progress import Progress
 from . import metrics
 from .lights import LIGHTS, Stage, light, sensor
 from .measure import Measured, coverage, measure
+from .references import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ def verify(
     reference_spp: int | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
+    references: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Render an asset and its embedded source under the standard lights, and compare.
@@ -58,6 +60,9 @@ def verify(
         seed: renders with other seeds are independent.
         out: folder for `verify.json` and, for each light, reference, ours and error (EXR: ours - reference; PNG: its
             magnitude, two stops up); None writes nothing.
+        references: folder that keeps the runs of the reference, under a hash of all that they depend on: an interrupted
+            verify goes on where it was, and other assets of the same source and frame are compared with the same pictures.
+            Where no run was rendered anew, ratios of times are not defined.
         progress: show progress on stderr.
 
     Returns:
@@ -101,7 +106,7 @@ def verify(
                 def done(fraction: float, number: int = number, which: str = which) -> None:
                     bar.update((number + fraction) / len(names), which)
 
-                pair = _render_pair(asset, weights, stage, which, settings, done)
+                pair = _render_pair(asset, weights, stage, which, settings, references, done)
                 result["lights"][which] = _figures(*pair, cover)
                 if folder:
                     _write_pictures(folder, which, *pair)
@@ -132,8 +137,9 @@ def _about(asset: NeuralAsset, name: str | None) -> dict[str, Any]:
 
 
 def _render_pair(
-    asset: NeuralAsset, weights: str, stage: Stage, which: str, settings: dict[str, Any], done: Callable[[float], None]
-) -> tuple[Measured, Measured]:
+    asset: NeuralAsset, weights: str, stage: Stage, which: str, settings: dict[str, Any], references: str | os.PathLike | None,
+    done: Callable[[float], None],
+) -> tuple[Measured, Measured]:  # fmt: skip
     """Ours and the reference under one light."""
     size, seed, number = settings["size"], settings["seed"], LIGHTS.index(which)
     around = {"verify_sensor": sensor(stage, size), "verify_light": light(which, stage)}
@@ -143,7 +149,12 @@ def _render_pair(
     ours = measure(mi.load_dict(neural, parallel=False), integrator, settings["spp"], size, (seed, number, 0), lambda f: done(f / 2))
     integrator = mi.load_dict({"type": settings["reference"], "rr_depth": RR_DEPTH, **options})
     source = mi.load_dict({**asset.source_scene(), **around}, parallel=False)
-    reference = measure(source, integrator, settings["reference_spp"], size, (seed, number, 1), lambda f: done(0.5 + f / 2))
+    depends = ("size", "reference_spp", "seed", "reference", "reference_rr_depth", "variant", "mitsuba")
+    kept = Runs(references, {
+        "source": asset.source.digest(), "stage": [list(stage.center), stage.radius, stage.up_axis], "light": which,
+        **{name: settings[name] for name in depends},
+    })  # fmt: skip
+    reference = measure(source, integrator, settings["reference_spp"], size, (seed, number, 1), lambda f: done(0.5 + f / 2), kept)
     return ours, reference
 
 

@@ -1,0 +1,54 @@
+"""Muon for the networks' hidden matrices, Adam for all else.
+
+Muon (K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") replaces the momentum of a matrix by
+the nearest orthogonal one: a step changes all directions of the matrix alike.  Grids, biases and last layers are left to
+Adam.  Both are torch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..model.transport import Transport
+
+
+class Optimizer:
+    """The optimisers of one model, under one schedule.
+
+    Args:
+        model: what is trained.
+        rate: Adam's learning rate at its peak.
+        matrix_rate: Muon's; 0 leaves everything to Adam.
+    """
+
+    def __init__(self, model: Transport, rate: float, matrix_rate: float) -> None:
+        matrices = [p for name, p in model.named_parameters() if ".hidden." in name and p.dim() == 2] if matrix_rate else []
+        known = {id(p) for p in matrices}
+        rest = [p for p in model.parameters() if id(p) not in known]
+        self._parts: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(rest, lr=rate, eps=1e-10, fused=True)}
+        self._peaks = {"adam": rate, "muon": matrix_rate}
+        if matrices:
+            self._parts["muon"] = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=0.0)
+
+    def step(self, factor: float) -> None:
+        """One step at `factor` times the peak rates."""
+        for name, part in self._parts.items():
+            for group in part.param_groups:
+                group["lr"] = factor * self._peaks[name]
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts.values():
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, by optimiser."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undoes `state_dict`."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])

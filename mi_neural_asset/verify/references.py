@@ -1,0 +1,49 @@
+"""References that are kept: a long one may be interrupted, and serves every asset that was baked from the same source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Runs:
+    """Runs of one reference, in a folder of their own.
+
+    Args:
+        folder: where references are kept; None keeps nothing.
+        identity: what the pictures depend on: plain values.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, identity: dict[str, Any]) -> None:
+        text = json.dumps(identity, sort_keys=True)
+        self._folder = None if folder is None else Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:24]
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "identity.json").write_text(text + "\n")
+
+    def load(self, run: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The picture of a run; None where there is none, or not a whole one."""
+        if self._folder is None or not self._file(run).exists():
+            return None
+        try:
+            image = np.load(self._file(run), allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            return None
+        return image if image.shape == shape and image.dtype == np.float32 else None
+
+    def save(self, run: int, image: np.ndarray) -> None:
+        """Keep the picture of a run."""
+        if self._folder is None:
+            return
+        part = self._folder / f".run_{run}.part"
+        with part.open("wb") as stream:
+            np.save(stream, image.astype(np.float32), allow_pickle=False)
+        os.replace(part, self._file(run))
+
+    def _file(self, run: int) -> Path:
+        return self._folder / f"run_{run}.npy"
