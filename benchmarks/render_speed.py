@@ -12,35 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
-from sampler_speed import machine
+from common import machine, product_rate, seconds
 
 import mi_neural_asset
-
-
-def seconds(function: Callable[[], object], repetitions: int) -> float:
-    """Median time; the first call compiles and is not counted."""
-    import drjit as dr
-
-    times = []
-    for _ in range(repetitions + 1):
-        start = time.perf_counter()
-        dr.eval(function())
-        dr.sync_thread()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
-def product_rate(device: str) -> float:
-    """Multiply-adds per second of a large float32 matrix product."""
-    import torch
-
-    a = torch.rand(2048, 2048, device=device)
-    return 2048**3 / seconds(lambda: (a @ a).sum().item(), 5)
 
 
 def hits(asset, count: int):  # noqa: ANN001, ANN201

@@ -11,41 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
-import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
+from common import machine
 
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
-
-
-def machine() -> dict:
-    """What it ran on."""
-    import drjit as dr
-    import mitsuba as mi
-    import torch
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": dr.thread_count(),
-        "load": round(os.getloadavg()[0], 2),
-        "variant": mi.variant(),
-        "mitsuba": mi.__version__,
-        "drjit": dr.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def samplers() -> dict:

@@ -111,6 +111,7 @@ def examine():  # noqa: ANN201
         else:
             yield _variant(variant)
     yield _gpu()
+    yield _cupy()
     if library.usable:
         yield _plugins()
     yield _boot()
@@ -147,6 +148,15 @@ def _variant(name: str) -> Finding:
 def _gpu() -> Finding:
     works, line = _child(_GPU)
     return Finding("gpu", "ok" if works else "missing", line)
+
+
+def _cupy() -> Finding:
+    for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy"):
+        try:
+            return Finding("cupy", "ok", f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Finding("cupy", "missing", "networks on a GPU would use slower splines: run `pip install 'mi-neural-asset[cuda]'`")
 
 
 def _plugins() -> Finding:

@@ -11,9 +11,11 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "mi_neural_asset"
 
-# What each room may import of the package, and of the three heavy libraries.
+HEAVY = ("torch", "mitsuba", "drjit", "cupy")
+
+# What each room may import of the package, and of the heavy libraries.
 ALLOWED = {
-    "splines": {"splines", "torch", "drjit"},
+    "splines": {"splines", "layout", "torch", "drjit", "cupy"},
     "threads": {"drjit"},
     "model": {"model", "splines", "torch"},
     "asset": {"asset", "model", "loading", "torch", "mitsuba", "drjit"},
@@ -48,7 +50,7 @@ def imports(path) -> set[str]:
             continue
         for name in names:
             first, _, rest = name.partition(".")
-            if first in ("torch", "mitsuba", "drjit"):
+            if first in HEAVY:
                 found.add(first)
             elif first == "mi_neural_asset" and rest:
                 found.add(rest.split(".")[0])

@@ -251,6 +251,34 @@ def test_same_seed_same_figures_other_seed_others(llvm):
     assert first["mean_reference"] != other["mean_reference"] and first["mean_ours"] != other["mean_ours"]
 
 
+def test_references_are_kept(llvm, tmp_path):
+    from mi_neural_asset.verify.verify import verify
+
+    options = {"lights": ["constant"], "size": 8, "spp": 4, "reference_spp": 8, "progress": False}
+    plain = verify(diffuse_ball(0.5), **options)["lights"]["constant"]
+    first = verify(diffuse_ball(0.5), references=tmp_path, **options)["lights"]["constant"]
+    (folder,) = tmp_path.iterdir()
+    assert first["mean_reference"] == plain["mean_reference"] and first["time_ratio"] > 0
+
+    # an interrupted one goes on: two runs are missing, one of them half written
+    runs = sorted(folder.glob("run_*.npy"))
+    assert len(runs) == len(first["reference"]["seconds"]) == first["reference"]["runs"]
+    runs[1].unlink()
+    runs[2].write_bytes(runs[2].read_bytes()[:100])
+    resumed = verify(diffuse_ball(0.5), references=tmp_path, **options)["lights"]["constant"]
+    assert resumed["mean_reference"] == plain["mean_reference"] and len(resumed["reference"]["seconds"]) == 2
+
+    # all are there: nothing is rendered, nothing is timed; our factor is another one, the source is the same
+    other = verify(diffuse_ball(0.7), references=tmp_path, **options)["lights"]["constant"]
+    assert other["mean_reference"] == plain["mean_reference"] and other["mean_ours"] != plain["mean_ours"]
+    assert other["time_ratio"] is None and other["gain"] is None and other["reference"]["seconds"] == []
+
+    # anything that the picture depends on makes another folder
+    verify(diffuse_ball(0.5), references=tmp_path, **{**options, "seed": 1})
+    verify(diffuse_ball(0.5), references=tmp_path, **{**options, "reference_spp": 4})
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_wrong_uses_are_named(llvm, untrained, capsys):
     from mi_neural_asset.verify.verify import verify
 

@@ -17,7 +17,7 @@ class BakeConfig:
     steps: int = 6000  # optimisation steps
     batch: int = 8193  # paths of non-zero throughput a step; a multiple of three (one third a colour channel)
     learning_rate: float = 4e-3  # Adam's, at its peak
-    matrix_rate: float = 0.02  # Muon's, for hidden matrices, at its peak; 0: Adam for all
+    matrix_rate: float = 0.03  # Muon's, for hidden matrices, at its peak; 0: Adam for all
     warmup: int = 50  # steps of linear warm-up
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none

@@ -172,7 +172,7 @@ class PathTracer:
         return self._survivors(depth, step, direct, further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f) -> mi.PreliminaryIntersection3f:
-        helper = mi.load_dict({"type": "path", "hide_emitters": True})
+        helper = mi.load_dict({"type": "path", "hide_emitters": True}, parallel=False)
         return helper.skip_area_emitters(self.scene, ray, True, mi.Bool(True))
 
     def _separates(self, model: mi.UInt32) -> mi.Bool:

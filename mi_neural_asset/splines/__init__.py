@@ -1,13 +1,15 @@
 """Monotone rational-quadratic splines straight from raw network outputs, by the fastest twin that fits the tensors.
 
-`llvm`: one Dr.Jit kernel on the CPU, float32.  Everything else (other types and devices, gradients with respect to the
-position) is done by the plain twin, `mi_neural_asset.splines.plain`, which is the reference.
+`llvm`: one Dr.Jit kernel on the CPU, float32.  `cuda`: one CUDA kernel on a GPU, raw numbers in float32 or float16, where CuPy is
+installed; without it the plain twin does it, and says so once.  Everything else (other types and devices, gradients with respect
+to the position) is done by the plain twin, `mi_neural_asset.splines.plain`, which is the reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -31,21 +33,33 @@ def only_plain() -> Iterator[None]:
         _only_plain = before
 
 
-def _fits(x: Tensor, raw: Tensor, knots: int) -> bool:
-    """Whether the Dr.Jit kernels can do it."""
-    if _only_plain or raw.device.type != "cpu" or x.dtype != torch.float32 or raw.dtype != torch.float32 or raw.numel() == 0:
-        return False
+def _fast_twin(x: Tensor, raw: Tensor, knots: int) -> ModuleType | None:
+    """The kernels that can do it, if there are any."""
+    if _only_plain or x.dtype != torch.float32 or x.device != raw.device or raw.numel() == 0:
+        return None
     if torch.is_grad_enabled() and x.requires_grad:
-        return False
-    from . import llvm
+        return None
+    if raw.device.type == "cpu" and raw.dtype == torch.float32:
+        from . import llvm
 
-    return knots <= llvm.MAX_KNOTS
+        return llvm if knots <= llvm.MAX_KNOTS else None
+    if raw.device.type == "cuda" and raw.dtype in (torch.float32, torch.float16):
+        from . import cuda
+
+        return cuda if cuda.usable(knots, raw.device.index) else None
+    return None
 
 
-def _check(x: Tensor, raw: Tensor, knots: int, periodic: bool) -> None:
+def _widened(raw: Tensor, x: Tensor) -> Tensor:
+    """Raw numbers in at least the positions' type: float16 holds too few digits for edges of bins."""
+    return raw.to(torch.promote_types(raw.dtype, x.dtype))
+
+
+def _check(x: Tensor, raw: Tensor, knots: int, periodic: bool, channels: tuple[int, ...] = ()) -> None:
     size = raw_size(knots, periodic)
-    if raw.shape[-1] != size or raw.shape[: x.dim()] != x.shape:
-        raise ValueError(f"spline: expected raw numbers [..., {size}] for {list(x.shape)} values, got {list(raw.shape)}")
+    if raw.shape != (*x.shape, *channels, size):
+        wanted = "[..., C, " if channels else "[..., "
+        raise ValueError(f"spline: expected raw numbers {wanted}{size}] for {list(x.shape)} values, got {list(raw.shape)}")
 
 
 def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
@@ -55,11 +69,10 @@ def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
         ValueError: the shapes do not fit.
     """
     _check(s, raw, knots, periodic)
-    if not _fits(s, raw, knots):
-        return plain.log_density(s, raw, knots, periodic)
-    from . import llvm
-
-    return llvm.log_density(s, raw, knots, periodic)
+    twin = _fast_twin(s, raw, knots)
+    if twin is None:
+        return plain.log_density(s, _widened(raw, s), knots, periodic)
+    return twin.log_density(s, raw, knots, periodic)
 
 
 def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:
@@ -70,9 +83,10 @@ def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) 
     Raises:
         ValueError: the shapes do not fit.
     """
-    _check(z, raw, knots, periodic)
-    if not _fits(z, raw, knots):
-        return plain.sample_channel(z, raw.detach(), knots, periodic, channel)
-    from . import llvm
-
-    return llvm.sample(z, raw, knots, periodic, channel)
+    _check(z, raw, knots, periodic, raw.shape[1:2])
+    if channel.shape != z.shape:
+        raise ValueError(f"spline: expected one channel for each of {list(z.shape)} values, got {list(channel.shape)}")
+    twin = _fast_twin(z, raw, knots)
+    if twin is None:
+        return plain.sample_channel(z, _widened(raw.detach(), z), knots, periodic, channel)
+    return twin.sample(z, raw, knots, periodic, channel)

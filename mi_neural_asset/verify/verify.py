@@ -70,8 +70,8 @@ def verify(
         `energy_ratio_error` [3]; `rms` (relative to the mean, noise-corrected, >= 0), `rms_square` (may be negative),
         `rms_square_error`, `rms_noise`; `relmse`, `relmse_with_noise`; `flip`; `variance_ratio`, `time_ratio` (both above 1
         where the asset is better) and their product `gain`; `miss_rate`; `mean_ours` [3] and `mean_reference` [3]; `ours` and
-        `reference` with `spp` (of a run), `runs`, `seconds` (of each run) and `variance` (of a sample).  None stands for a
-        figure that is not defined (a colour channel without light, a render without noise).
+        `reference` with `spp` (of a run), `runs`, `seconds` (of each run that was rendered now) and `variance` (of a sample).
+        None stands for a figure that is not defined (a colour channel without light, a render without noise).
 
     Raises:
         ValueError: the asset does not embed its source; no JIT variant is active; an argument is out of range.
@@ -190,7 +190,7 @@ def _figures(ours: Measured, reference: Measured, cover: np.ndarray) -> dict[str
 def _about_runs(measured: Measured, mask: np.ndarray) -> dict[str, Any]:
     return {
         "spp": measured.spp,
-        "runs": len(measured.seconds),
+        "runs": len(measured.images),
         "seconds": measured.seconds,
         "variance": metrics.variance_per_sample(measured.images, mask, measured.spp),
     }

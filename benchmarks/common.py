@@ -1,0 +1,68 @@
+"""What all benchmarks need: the machine, times, and the two limits (arithmetic, bandwidth)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
+
+
+def machine() -> dict:
+    """What it ran on."""
+    import drjit as dr
+    import mitsuba as mi
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": dr.thread_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "variant": mi.variant(),
+        "mitsuba": mi.__version__,
+        "drjit": dr.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def seconds(function: Callable[[], object], repetitions: int) -> float:
+    """Median time; the first call compiles and is not counted."""
+    import drjit as dr
+
+    times = []
+    for _ in range(repetitions + 1):
+        start = time.perf_counter()
+        dr.eval(function())
+        dr.sync_thread()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def product_rate(device: str) -> float:
+    """Multiply-adds per second of a large float32 matrix product."""
+    import torch
+
+    a = torch.rand(2048, 2048, device=device)
+    return 2048**3 / seconds(lambda: (a @ a).sum().item(), 5)
+
+
+def copy_bandwidth(device: str) -> float:
+    """Bytes per second, read and written together, of copying memory that fits no cache."""
+    import torch
+
+    source = torch.zeros(1 << 26, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / seconds(lambda: target.copy_(source)[0].item(), 5)
