@@ -17,7 +17,6 @@ Transport
     beta    throughput of a sampled path, [N, 3]
     event   one scattering at a surface or in a medium; null collisions and null crossings are none
     direct  a path that leaves after one event: rendered with the BSDF itself, left out of the network
-    mirrored  a path whose first event is a reflection by a smooth surface: followed by the renderer, left out as well
 
 Frames and units
     world               that of the scene which is rendered

@@ -68,11 +68,9 @@ class Asset:
         return {"type": "scene", **self._boundary}
 
 
-def uniform_asset(
-    name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, margin: float = 0.2, boundary: dict | None = None, mirror: bool = True,  # noqa: ANN001
-) -> str:  # fmt: skip
+def uniform_asset(name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, margin: float = 0.2, boundary: dict | None = None) -> str:  # noqa: ANN001
     """Remember a uniform-ray asset; returns what a scene writes as its weights."""
-    config = ModelConfig(coordinates="paper", separate_direct=separate, follow_mirror=mirror, proxy_margin=margin, **SMALL)
+    config = ModelConfig(coordinates="paper", separate_direct=separate, proxy_margin=margin, **SMALL)
     return remember(Asset(UniformRays(config, albedo), boundary), name)
 
 

@@ -231,21 +231,6 @@ def test_direct_paths_of_a_convex_diffuse_body(llvm):
     assert (paths.x_i - paths.x_o).norm(dim=1).max() < 1e-3
 
 
-def test_mirrored_paths_of_a_smooth_body(llvm):
-    """A convex black ball: only mirrored rays leave, each at once; two balls: some meet the other one. A rough one has none."""
-    black = homogeneous(1e4, [0.0] * 3)
-    paths = sampler_of(llvm, ball({"type": "dielectric"}, black), radius=1.0).sample(20000, seed=4)
-    assert torch.equal(paths.mirrored, paths.direct) and 0 < paths.mirrored.sum() < len(paths)
-    assert torch.equal(paths.mirrored, paths.beta.amax(-1) > 0)
-
-    two = {f"b{x}": {"type": "sphere", "center": [x / 2, 0, 0], "radius": 0.5, "bsdf": {"type": "conductor"}} for x in (-1, 1)}
-    paths = sampler_of(llvm, two, radius=1.0).sample(20000, seed=4)
-    assert paths.mirrored.all() and 0.05 < (paths.events > 1).float().mean() < 0.6
-
-    rough = sampler_of(llvm, {"s": {"type": "sphere", "bsdf": {"type": "roughconductor"}}}, radius=1.0).sample(1000, seed=4)
-    assert not rough.mirrored.any() and rough.direct.any()
-
-
 def test_normal_faces_the_viewer(llvm):
     """Flipped normals: n still lies on the side of w_o."""
     sphere = {"type": "sphere", "flip_normals": True, "bsdf": {"type": "twosided", "b": {"type": "diffuse"}}}

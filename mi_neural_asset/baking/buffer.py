@@ -46,14 +46,13 @@ def path_seed(seed: int, stream: int) -> int:
 
 
 def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, occlusion: Occlusion) -> Batch:
-    """Tuples of Algorithm 1 (paper): normalised, with u_i on the proxy; what the renderer does without the networks at zero throughput.
+    """Tuples of Algorithm 1 (paper): normalised, with u_i on the proxy, direct exits at zero throughput if separated.
 
     Truncated and invalid paths are left out; `PathBuffer` counts them.
     """
     beta = paths.beta
     if model.config.separate_direct:
-        apart = paths.direct | paths.mirrored if model.config.follow_mirror else paths.direct
-        beta = torch.where(apart[:, None], 0.0, beta)
+        beta = torch.where(paths.direct[:, None], 0.0, beta)
     known = (paths.status <= 1).nonzero()[:, 0]  # exited or absorbed
     x_o, x_i = ((p[known] - center) / scale for p in (paths.x_o, paths.x_i))
     u, _ = model.proxy.exit(x_i, paths.w_i[known])

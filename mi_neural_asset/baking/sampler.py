@@ -30,7 +30,6 @@ class Paths:
     beta: Tensor  # [N, 3] throughput per colour channel; 0 unless the path exited
     events: Tensor  # [N] int32, surface and medium scattering events (null collisions and null crossings do not count)
     status: Tensor  # [N] uint8: EXITED, ABSORBED (zero throughput or roulette), TRUNCATED or INVALID
-    mirrored: Tensor  # [N] bool, the viewer's ray was mirrored at x_o (a delta lobe)
     misses: int  # entering rays that missed the asset; they are retried and give no path
     truncated: int  # paths cut at `max_events`
     invalid: int  # paths with a non-finite weight or direction, or scattering outside the bounding sphere
@@ -127,7 +126,6 @@ class PathSampler:
             *vectors,
             events=out.events.torch().cpu(),
             status=status,
-            mirrored=out.mirrored.torch().cpu() > 0,
             misses=int(out.misses[0]),
             truncated=int((status == TRUNCATED).sum()),
             invalid=int((status == INVALID).sum()),

@@ -76,7 +76,6 @@ class Records:
     events: mi.Int32  # surface and medium scattering events
     status: mi.Int32  # EXITED, ABSORBED, TRUNCATED or INVALID
     steps: mi.Int32  # collisions and crossings, null ones included
-    mirrored: mi.Int32  # 1 where the viewer's ray was mirrored at x_o
     counter: mi.UInt32  # paths started
     misses: mi.UInt32  # rays that missed the asset
     given_up: mi.UInt32  # paths without a hit after MAX_MISSES rays
@@ -86,7 +85,7 @@ class Records:
     def empty(count: int) -> Records:
         """Zeroed arrays for `count` paths."""
         vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(6)]
-        numbers = [dr.zeros(mi.Int32, count) for _ in range(4)]
+        numbers = [dr.zeros(mi.Int32, count) for _ in range(3)]
         counters = [dr.zeros(mi.UInt32, 1) for _ in range(3)]
         dr.make_opaque(vectors, numbers, counters)
         return Records(*vectors, *numbers, *counters)
@@ -180,13 +179,12 @@ def walk(
         # ----------------------------------------- surface scattering --------------------------------------
         escaped = active & ~surface & ~collision
         si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
-        bs, bsdf_weight = si.bsdf().sample(mi.BSDFContext(), si, sample1, sample2, surface)
         if surface & fresh:
             normal = dr.select(dr.dot(si.n, d) > 0, -si.sh_frame.n, si.sh_frame.n)
             dr.scatter(out.x_o, si.p, index)
             dr.scatter(out.w_o, -d, index)
             dr.scatter(out.n, normal, index)
-            dr.scatter(out.mirrored, dr.select(mi.has_flag(bs.sampled_type, mi.BSDFFlags.DeltaReflection), mi.Int32(1), 0), index)
+        bs, bsdf_weight = si.bsdf().sample(mi.BSDFContext(), si, sample1, sample2, surface)
         w = si.to_world(bs.wo)
         beta[surface] *= bsdf_weight
         eta2[surface] *= dr.square(bs.eta)

@@ -21,7 +21,6 @@ class ModelConfig:
     proxy: str = "sphere"  # surface that carries u_i
     proxy_margin: float = 0.03  # relative distance between the asset's bound and the proxy
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
-    follow_mirror: bool = True  # with separate_direct: nor what is mirrored at x_o, whether or not it meets the asset again
     occlusion: int = 16  # directions about the normal along which distances to the asset itself are told to all networks
     width: int = 64  # hidden features of the four flow networks
     depth: int = 4  # hidden layers of the flow networks
@@ -57,7 +56,7 @@ class ModelConfig:
     @classmethod
     def paper(cls, **changes: Any) -> ModelConfig:  # noqa: ANN401
         """The paper's model (Sec. 3.3): 128 wide, 32 knots, its own coordinates on the tight bounding box."""
-        rays = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "follow_mirror": False, "occlusion": 0}
+        rays = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "occlusion": 0}
         return cls(**{**rays, "width": 128, "knots": 32, "albedo_width": 128, **changes})
 
     def to_dict(self) -> dict[str, Any]:

@@ -46,7 +46,6 @@ class Model:
     engine: Engine
     projection: Projection
     separate_direct: bool
-    follow_mirror: bool
 
 
 _models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
@@ -58,9 +57,7 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
     key = (mi.variant(), str(device))
     if key not in cache:
         module = asset.model()
-        cache[key] = Model(
-            Engine(module, device), Projection(asset, module), module.config.separate_direct, module.config.follow_mirror
-        )
+        cache[key] = Model(Engine(module, device), Projection(asset, module), module.config.separate_direct)
     return cache[key]
 
 

@@ -294,14 +294,12 @@ class PathTracer:
         """Direct rays that do not meet the asset again, [N] lanes at hits of one model; `direct`: as the BSDF samples them.
 
         A smooth dielectric boundary has two of them.  Both are tried, for refraction into a closed asset never counts;
-        where both are free, one is chosen by its weight.  Mirrored rays are free even if they meet the asset again, where
-        they are viewers' rays like any other: the networks know nothing of them (`ModelConfig.follow_mirror`).
+        where both are free, one is chosen by its weight.
         """
 
-        def free(ray: mi.Ray3f, weight: mi.Spectrum, mirrored: mi.Bool) -> mi.Spectrum:
-            tried = dr.any(weight != 0) & ~mirrored if model.follow_mirror else dr.any(weight != 0)
+        def free(ray: mi.Ray3f, weight: mi.Spectrum) -> mi.Spectrum:
             shadowed = model.projection.shadows_itself(
-                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), tried
+                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), dr.any(weight != 0)
             )
             return dr.select(shadowed, 0, weight)
 
@@ -312,13 +310,12 @@ class PathTracer:
             ctx.type_mask = +kind
             bs, weight = bsdf.sample(ctx, si, 0.5, mi.Point2f(0.5), two)
             lobe = si.spawn_ray(si.to_world(bs.wo))
-            lobes.append((lobe, free(lobe, β * weight, mi.Bool(kind == mi.BSDFFlags.DeltaReflection)), bs))
+            lobes.append((lobe, free(lobe, β * weight), bs))
         (ray_1, β_1, bs_1), (ray_2, β_2, bs_2) = lobes
         weight_1, weight_2 = dr.mean(β_1), dr.mean(β_2)
         p = dr.select(weight_2 > 0, weight_1 / (weight_1 + weight_2), 1)
         first = randoms.next_1d(direct.index) < p
-        mirrored = direct.delta & (dr.dot(direct.ray.d, si.n) * dr.dot(ray.d, si.n) < 0)
-        direct.β = dr.select(two, dr.select(first, β_1 / p, β_2 / (1 - p)), free(direct.ray, direct.β, mirrored))
+        direct.β = dr.select(two, dr.select(first, β_1 / p, β_2 / (1 - p)), free(direct.ray, direct.β))
         for name in ("o", "d"):
             value = dr.select(first, getattr(ray_1, name), getattr(ray_2, name))
             setattr(direct.ray, name, dr.select(two, value, getattr(direct.ray, name)))
