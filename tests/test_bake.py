@@ -164,8 +164,9 @@ def test_saved_asset_gives_the_same_picture(marble: dict, tmp_path: Path, llvm) 
     kept = bake(marble, steps=5)
     kept.save(tmp_path / "a.pt")
     nap_path = llvm.load_dict({"type": "nap_path"})
+    # one sample per pixel: the order in which Mitsuba's film adds several of them depends on the threads
     pictures = [
-        np.asarray(llvm.render(preview_scene(weights, list(kept.center), kept.scale, 32), spp=4, integrator=nap_path))
+        np.asarray(llvm.render(preview_scene(weights, list(kept.center), kept.scale, 64), spp=1, integrator=nap_path))
         for weights in (remember(kept, "kept"), str(tmp_path / "a.pt"))
     ]
     assert pictures[0].max() > 0.05 and np.isfinite(pictures[0]).all()
@@ -265,9 +266,10 @@ def test_hidden_matrices_are_turned_by_muon_the_rest_by_adam(llvm) -> None:  # n
     for name, p in model.named_parameters():
         change = (p.detach() - before[name]) / 0.5
         if ".hidden." in name and name.endswith("weight"):
-            # every singular value near one, times Muon's factor for tall matrices; its five iterations leave .7 to 1.2
+            # nearly orthogonal, times Muon's factor for tall matrices: its five iterations leave singular values about one
+            # (.7 to 1.2, but for those of nearly singular gradients); Adam's signs would leave .1 to 4
             values = torch.linalg.svdvals(change) / (0.1 * max(1, p.shape[0] / p.shape[1]) ** 0.5)
-            assert 0.5 < values.min() and values.max() < 1.35, name
+            assert 0.6 < values.quantile(0.1) and values.max() < 1.25, name
         else:
             assert torch.allclose(change.abs(), torch.full_like(change, 1e-3), rtol=1e-3), name  # Adam's first step
 

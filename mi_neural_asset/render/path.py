@@ -59,7 +59,7 @@ class PathOptions:
 class Lanes:
     """State of the paths that are alive, one lane each."""
 
-    index: mi.UInt32  # whose random numbers they use, see `Randoms`
+    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed
     pixel: mi.UInt32  # lane of the full wavefront
     ray: mi.Ray3f
     β: mi.Spectrum  # path throughput weight
@@ -123,11 +123,11 @@ class PathTracer:
     def trace(self, ray: mi.Ray3f, sampler: mi.Sampler) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
         width, options = dr.width(ray), self.options
-        radiance = dr.zeros(mi.Spectrum, width)
+        radiance = dr.zeros(mi.Spectrum, 2 * width if self._split else width)  # a place for each lane: sums have one order
         valid = dr.full(mi.Bool, not options.hide_emitters and self.scene.environment() is not None, width)
         dr.eval(radiance, valid)
         if options.max_depth == 0:
-            return radiance, dr.zeros(mi.Bool, width)
+            return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
         randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
         lanes = Lanes(
             index=dr.arange(mi.UInt32, width), pixel=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
@@ -140,6 +140,9 @@ class PathTracer:
         while dr.width(lanes.index) > 0:
             lanes = self._bounce(depth, lanes, randoms, radiance, valid)
             depth += 1
+        if self._split:
+            first = dr.arange(mi.UInt32, width)
+            radiance = take(radiance, first) + take(radiance, first + width)
         return radiance, valid
 
     def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, radiance: mi.Spectrum, valid: mi.Bool) -> Lanes:
@@ -201,7 +204,7 @@ class PathTracer:
                 share = dr.select(sampled, use.share("path", lanes.pdf, light, lobe), 1)
                 weight = dr.select(lanes.neural, share, weight)
         value = lanes.β * emitter.eval(si, lit) * weight
-        dr.scatter_add(radiance, value, lanes.pixel, lit)
+        dr.scatter_add(radiance, value, lanes.index, lit)
 
     def _lobe_density(self, lanes: Lanes, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool) -> mi.Float:
         """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
@@ -226,7 +229,7 @@ class PathTracer:
         value, pdf, bs, weight = bsdf.eval_pdf_sample(ctx, si, wo, z1, z2, active)
         value = si.to_world_mueller(value, -wo, si.wi)
         mis = dr.select(ds.delta, 1, exits.power_heuristic(ds.pdf, pdf))
-        dr.scatter_add(radiance, lanes.β * value * light * mis, lanes.pixel, smooth)
+        dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth)
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
             index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
@@ -262,13 +265,13 @@ class PathTracer:
         if self._techniques.lobe:
             found.append(event.lobe_sampling(randoms.next_2d(index), randoms.next_2d(index)))
         for lit, light in found:
-            dr.scatter_add(radiance, take(β, lit) * light, take(pixel, lit))
+            dr.scatter_add(radiance, take(β, lit) * light, take(index, lit))
         z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
         keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
         if model.separate_direct:
             direct = self._one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms)
             if split:
-                index = index + dr.width(radiance)
+                index = index + dr.width(radiance) // 2
             else:
                 weight, indirect = dr.mean(direct.β), dr.mean(β * event.albedo())
                 keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
