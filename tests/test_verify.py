@@ -153,7 +153,7 @@ class DirectOnly(Asset):
 
         model = UniformRays(ModelConfig(separate_direct=True, **SMALL), (0.0, 0.0, 0.0))
         super().__init__(model, ball(bsdf), (1.0, 2.0, 3.0), 2.0)
-        self.source = type("Source", (), {"media": media})
+        self.source = type("Source", (), {"media": media, "digest": lambda: repr((source_bsdf, media))})
         self._source = {"type": "scene", **ball(source_bsdf, **media)}
 
     def source_scene(self) -> dict:
