@@ -15,7 +15,7 @@ import statistics
 import time
 from pathlib import Path
 
-from common import machine, product_rate
+from common import machine, product_rate, write_json
 
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
@@ -84,9 +84,7 @@ def main() -> None:
         limit = f"   limit {1e3 * report['losses_limit']:.1f} ms" if name == "losses, gradient" else ""
         print(f"{name:18}{1e3 * value:9.1f} ms{value / total:8.1%}{limit}")
     print(f"{'step':18}{1e3 * total:9.1f} ms")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(report, file, indent=1)
+    write_json(options.json, report)
 
 
 if __name__ == "__main__":

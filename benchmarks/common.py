@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -57,6 +58,12 @@ def product_rate(device: str) -> float:
 
     a = torch.rand(2048, 2048, device=device)
     return 2048**3 / seconds(lambda: (a @ a).sum().item(), 5)
+
+
+def write_json(path: str | None, report: object) -> None:
+    """A report as a file, if one is wanted."""
+    if path:
+        Path(path).write_text(json.dumps(report, indent=1) + "\n")
 
 
 def copy_bandwidth(device: str) -> float:

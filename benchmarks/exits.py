@@ -10,10 +10,10 @@ divided by its own.  All settings of a light are rendered in turn, run by run, s
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import numpy as np
+from common import write_json
 
 import mi_neural_asset
 from mi_neural_asset.verify import metrics
@@ -119,9 +119,7 @@ def main() -> None:
                 f"{row['light']:14}{row['setting']:12}{row['mean']:10.5f}{row['error']:9.5f}{row['variance']:11.5g}"
                 f"{row['seconds']:9.2f}{row['gain']:8.2f}", flush=True
             )  # fmt: skip
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(rows, file, indent=1)
+    write_json(options.json, rows)
 
 
 if __name__ == "__main__":

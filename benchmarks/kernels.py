@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from common import copy_bandwidth, machine, product_rate, seconds
+from common import copy_bandwidth, machine, product_rate, seconds, write_json
 
 
 def operations(rows: int, knots: int) -> dict:
@@ -81,9 +81,7 @@ def main() -> None:
             report["operations"][name] = row
             print(f"{name:26}{1e3 * plain:10.2f}{1e3 * fused:10.2f}{plain / fused:7.1f}"
                   f"{1e3 * row['bandwidth_limit']:20.3f}{1e3 * row['arithmetic_limit']:21.3f}")  # fmt: skip
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(report, file, indent=1)
+    write_json(options.json, report)
 
 
 if __name__ == "__main__":

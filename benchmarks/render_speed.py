@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from common import machine, product_rate, seconds
+from common import machine, product_rate, seconds, write_json
 
 import mi_neural_asset
 
@@ -116,9 +116,7 @@ def main() -> None:
     report["events_per_second_render"] = whole(asset, options.asset, options.repetitions)
     print(f"all stages: {report['events_per_second_all_stages'] / 1e3:.0f} k events/s; "
           f"a whole render: {report['events_per_second_render'] / 1e3:.0f} k events/s")  # fmt: skip
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(report, file, indent=1)
+    write_json(options.json, report)
 
 
 if __name__ == "__main__":

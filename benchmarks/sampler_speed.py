@@ -10,12 +10,11 @@ number of bounces, and the share of lane slots that did useful work.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
-from common import machine
+from common import machine, write_json
 
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
@@ -71,7 +70,7 @@ def measure(sampler: object, count: int, repetitions: int) -> dict:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Speed of the path sampler.")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--json", help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="few paths and repetitions")
     parser.add_argument("--variant", default="llvm_ad_rgb")
     args = parser.parse_args()
@@ -90,8 +89,7 @@ def main() -> None:
             f"{name:28}{r['paths_per_second']:10.0f}{low:10.0f} -{high:8.0f}{r['bounces_per_second'] / 1e6:12.1f}"
             f"{r['bounces_per_cpu_second'] / 1e6:11.1f}{r['bounces_per_path']:10.1f}{r['occupancy']:11.2f}"
         )
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(args.json, result)
 
 
 if __name__ == "__main__":

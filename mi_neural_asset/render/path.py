@@ -59,8 +59,7 @@ class PathOptions:
 class Lanes:
     """State of the paths that are alive, one lane each."""
 
-    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed
-    pixel: mi.UInt32  # lane of the full wavefront
+    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed; modulo W, the camera ray
     ray: mi.Ray3f
     β: mi.Spectrum  # path throughput weight
     η: mi.Float  # product of relative indices of refraction
@@ -130,7 +129,7 @@ class PathTracer:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
         randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
         lanes = Lanes(
-            index=dr.arange(mi.UInt32, width), pixel=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
+            index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
             β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
             reference=dr.zeros(mi.Point3f, width), pdf=dr.full(mi.Float, 1, width), delta=dr.full(mi.Bool, True, width),
             **not_from_an_asset(width),
@@ -163,7 +162,7 @@ class PathTracer:
             neural = mi.Bool(False)
         direct = active & (~neural | self._separates(model))
         step, null = self._surface_step(lanes, si, direct, randoms, radiance)
-        dr.scatter(valid, True, lanes.pixel, si.is_valid() & (neural | ~null))
+        dr.scatter(valid, True, lanes.index % dr.width(valid), si.is_valid() & (neural | ~null))
         further: list[Lanes | None] = []
         if len(self.assets):
             dr.eval(si, step, model, instance, neural)
@@ -232,7 +231,7 @@ class PathTracer:
         dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth)
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
-            index=index, pixel=lanes.pixel, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
+            index=index, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
             β=dr.select(active, lanes.β * weight, 0), η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf,
             delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
             **not_from_an_asset(width),
@@ -249,7 +248,7 @@ class PathTracer:
         them does, chosen by what they are expected to bring.
         """
         model = self.assets.models[number]
-        index, pixel, β, η = (take(value, chosen) for value in (lanes.index, lanes.pixel, lanes.β, lanes.η))
+        index, β, η = (take(value, chosen) for value in (lanes.index, lanes.β, lanes.η))
         ray = take(lanes.ray, chosen)
         frames = self.assets.frames(take(instance, chosen))
         n_geometric = take(mi.Vector3f(si.n), chosen)
@@ -285,7 +284,7 @@ class PathTracer:
             return None
         c, width = event.continuation(rows, take(z, rows)), dr.width(rows)
         return Lanes(
-            index=take(index, rows), pixel=take(pixel, rows), ray=mi.Ray3f(c.o, c.d, take(ray.time, rows), take(ray.wavelengths, rows)),
+            index=take(index, rows), ray=mi.Ray3f(c.o, c.d, take(ray.time, rows), take(ray.wavelengths, rows)),
             β=take(β, rows) * c.weight / take(keep, rows), η=take(η, rows), reference=c.reference, pdf=c.pdf,
             delta=dr.full(mi.Bool, False, width), gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
         )  # fmt: skip

@@ -15,20 +15,19 @@ class Runs:
     """Runs of one reference, in a folder of their own.
 
     Args:
-        folder: where references are kept; None keeps nothing.
+        folder: where references are kept.
         identity: what the pictures depend on: plain values.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, identity: dict[str, Any]) -> None:
+    def __init__(self, folder: str | os.PathLike, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True)
-        self._folder = None if folder is None else Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:24]
-        if self._folder:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / "identity.json").write_text(text + "\n")
+        self._folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:24]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "identity.json").write_text(text + "\n")
 
     def load(self, run: int, shape: tuple[int, ...]) -> np.ndarray | None:
         """The picture of a run; None where there is none, or not a whole one."""
-        if self._folder is None or not self._file(run).exists():
+        if not self._file(run).exists():
             return None
         try:
             image = np.load(self._file(run), allow_pickle=False)
@@ -38,8 +37,6 @@ class Runs:
 
     def save(self, run: int, image: np.ndarray) -> None:
         """Keep the picture of a run."""
-        if self._folder is None:
-            return
         part = self._folder / f".run_{run}.part"
         with part.open("wb") as stream:
             np.save(stream, image.astype(np.float32), allow_pickle=False)

@@ -149,13 +149,16 @@ def _render_pair(
     ours = measure(mi.load_dict(neural, parallel=False), integrator, settings["spp"], size, (seed, number, 0), lambda f: done(f / 2))
     integrator = mi.load_dict({"type": settings["reference"], "rr_depth": RR_DEPTH, **options})
     source = mi.load_dict({**asset.source_scene(), **around}, parallel=False)
-    depends = ("size", "reference_spp", "seed", "reference", "reference_rr_depth", "variant", "mitsuba")
-    kept = Runs(references, {
-        "source": asset.source.digest(), "stage": [list(stage.center), stage.radius, stage.up_axis], "light": which,
-        **{name: settings[name] for name in depends},
-    })  # fmt: skip
+    kept = None if references is None else Runs(references, _identity(asset, stage, which, settings))
     reference = measure(source, integrator, settings["reference_spp"], size, (seed, number, 1), lambda f: done(0.5 + f / 2), kept)
     return ours, reference
+
+
+def _identity(asset: NeuralAsset, stage: Stage, which: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """All that the pictures of a reference depend on."""
+    names = ("size", "reference_spp", "seed", "reference", "reference_rr_depth", "variant", "mitsuba")
+    around = {"stage": [list(stage.center), stage.radius, stage.up_axis], "light": which}
+    return {"source": asset.source.digest(), **around, **{name: settings[name] for name in names}}
 
 
 def _figures(ours: Measured, reference: Measured, cover: np.ndarray) -> dict[str, Any]:
