@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
+from mi_neural_asset.files import replacing
 
 Patch = Callable[[], Any]  # a context in which something of the library is replaced: an experiment, not an option
 
@@ -215,9 +215,8 @@ def main() -> None:
         key = f"{name} | {Path(options.scene).stem} | {options.seed} | {options.steps}"
         if key not in done:
             done[key] = run(options.scene, name, options.steps, options.seed)
-            part = options.out.with_suffix(".part")
-            part.write_text(json.dumps(done, indent=1) + "\n")
-            os.replace(part, options.out)
+            with replacing(options.out) as stream:
+                stream.write(json.dumps(done, indent=1).encode() + b"\n")
         row = done[key]
         print(f"{name:30}{row['ray_nll']:10.4f}{row['albedo_mse']:14.5f}{row['steps']:8}", flush=True)
 

@@ -8,18 +8,16 @@ from pathlib import Path
 import mitsuba as mi
 import numpy as np
 
+from .files import replacing
+
 
 def _bitmap(image: object) -> mi.Bitmap:
     return mi.Bitmap(np.ascontiguousarray(np.asarray(image, dtype=np.float32)))
 
 
 def _write(bitmap: mi.Bitmap, path: Path) -> None:
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        bitmap.write(str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        bitmap.write(str(stream.name))
 
 
 def write_exr(path: str | os.PathLike, image: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from mi_neural_asset.asset import file, info, schema, vocabulary
+from mi_neural_asset.asset import info, schema, vocabulary
 from mi_neural_asset.asset.asset import NeuralAsset, load
 from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.asset.schema import AssetFileError, check_content
@@ -212,7 +212,7 @@ def test_failing_write_leaves_the_old_file(asset, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"a\.pt was not written \(No space left on device\); the file that was there is whole"):
         asset.replace(units="feet").save(path)
     assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
 
@@ -229,20 +229,6 @@ def test_failure_at_any_step_leaves_the_old_file(asset, tmp_path, monkeypatch, s
     monkeypatch.setattr(os, step, broken)
     with pytest.raises(OSError, match="Input/output"):
         asset.replace(units="feet").save(path)
-    assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
-def test_full_disk(asset, tmp_path, monkeypatch):
-    """The system's own error for a full disk comes through, from whatever part of the write meets it."""
-    path = tmp_path / "a.pt"
-    asset.save(path)
-    old = path.read_bytes()
-    monkeypatch.setattr(
-        file.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "temporary"))
-    )
-    with pytest.raises(Exception, match="No space left|unexpected pos|inline_container"):
-        asset.save(path)
     assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..files import replacing
 from .schema import REBAKE, AssetFileError, check_content
 
-__all__ = ["AssetFileError", "read", "write", "write_atomically"]
+__all__ = ["AssetFileError", "read", "write"]
 
 MAX_ENTRIES = 100_000
 CHUNK = 2**20  # bytes
@@ -40,33 +40,8 @@ def write(path: str | os.PathLike, content: dict[str, Any]) -> None:
         check_content(content)
     except AssetFileError as error:
         raise AssetFileError(str(error).replace(REBAKE, "nothing was written")) from error
-    write_atomically(Path(path), content)
-
-
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """`torch.save` into a temporary file beside `path`, to the disk, then rename."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file, such as {path / 'asset.pt'}")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.absolute().parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(path))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _mode(path: Path) -> int:
-    """Permissions of the file that is replaced, or those of a newly made file."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+    with replacing(path) as stream:
+        torch.save(content, stream)
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

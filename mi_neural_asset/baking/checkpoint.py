@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..asset.file import write_atomically
+from ..files import replacing
 
 MAGIC, VERSION = "mi_neural_asset checkpoint", 1
 
@@ -34,7 +34,8 @@ def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elap
     Raises:
         OSError: the folder cannot be written or the disk is full; an old checkpoint stays whole.
     """
-    write_atomically(path, {"magic": MAGIC, "version": VERSION, "run": run, "state": state, "elapsed": elapsed})
+    with replacing(path) as stream:
+        torch.save({"magic": MAGIC, "version": VERSION, "run": run, "state": state, "elapsed": elapsed}, stream)
 
 
 def _difference(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:

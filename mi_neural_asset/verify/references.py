@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files import replacing
+
 
 class Runs:
     """Runs of one reference, in a folder of their own.
@@ -23,7 +25,8 @@ class Runs:
         text = json.dumps(identity, sort_keys=True)
         self._folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:24]
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "identity.json").write_text(text + "\n")
+        with replacing(self._folder / "identity.json") as stream:
+            stream.write(text.encode() + b"\n")
 
     def load(self, run: int, shape: tuple[int, ...]) -> np.ndarray | None:
         """The picture of a run; None where there is none, or not a whole one."""
@@ -37,10 +40,8 @@ class Runs:
 
     def save(self, run: int, image: np.ndarray) -> None:
         """Keep the picture of a run."""
-        part = self._folder / f".run_{run}.part"
-        with part.open("wb") as stream:
+        with replacing(self._file(run)) as stream:
             np.save(stream, image.astype(np.float32), allow_pickle=False)
-        os.replace(part, self._file(run))
 
     def _file(self, run: int) -> Path:
         return self._folder / f"run_{run}.npy"

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..asset.asset import NeuralAsset
 from ..asset.cache import forget, remember
+from ..files import replacing
 from ..images import write_exr, write_png
 from ..progress import Progress
 from . import metrics
@@ -219,10 +220,6 @@ def _plain(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike, result: dict[str, Any]) -> None:
     """What `verify` returned as a JSON file; an old file stays whole until the new one is complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as stream:
+        stream.write(text.encode())
