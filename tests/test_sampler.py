@@ -117,9 +117,9 @@ def exit_radiance(mi, lit, paths):  # noqa: ANN001, ANN201
     return paths.beta * torch.stack([light[k].torch() for k in range(3)], -1)
 
 
-def volpath(mi, lit, paths, seed):  # noqa: ANN001, ANN201
+def volpath(mi, lit, paths, seed, max_depth=-1):  # noqa: ANN001, ANN201
     """One estimate of `volpath` for each path's viewing ray [N, 3]; hardly any roulette."""
-    integrator = mi.load_dict({"type": "volpath", "max_depth": -1, "rr_depth": 100000})
+    integrator = mi.load_dict({"type": "volpath", "max_depth": max_depth, "rr_depth": 100000})
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(seed, len(paths))
     origin = to_mi(mi.Point3f, paths.x_o + 0.05 * paths.w_o)

@@ -144,7 +144,7 @@ def test_lamps_are_noticed(llvm):
     ("bsdf", "message"),
     [
         ({"type": "null"}, "thing.*null.*pure volumes.*dielectric"),
-        ({"type": "hair"}, "thing.*hair.*not supported yet"),
+        ({"type": "pplastic"}, "thing.*pplastic.*not supported"),
         ({"type": "measured"}, "thing.*measured.*not supported"),
         ({"type": "twosided", "front": {"type": "null"}}, "thing.*front.*null"),
         ({"type": "diffuse", "reflectance": {"type": "volume"}}, "reflectance.*volume.*not supported"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .vocabulary import CURVES
+
 if TYPE_CHECKING:
     from .description import Description
 
@@ -25,7 +27,7 @@ def bounding_sphere(description: Description) -> tuple[list[float], float]:
     """A sphere around all shapes: (centre [3], radius).
 
     Exact for a single sphere.  Otherwise around the centre of the bounding box, through the farthest point of any shape
-    (for disks and cylinders up to 1e-5 of their radius beyond it).
+    (for disks and cylinders up to 1e-5 of their radius beyond it, for curves through that of their control polygon).
     """
     parts = [part for shape in description.shapes for part in _parts(shape["geometry"])]
     if len(parts) == 1 and isinstance(parts[0], _Ball):
@@ -78,9 +80,40 @@ class _Rim:
         return float(np.sqrt((points**2).sum(-1).max())) + self.radius * d**2
 
 
-def _parts(geometry: dict[str, Any]) -> Iterator[_Points | _Ball | _Rim]:
+class _Balls:
+    """Balls [N, 4]: x, y, z, radius."""
+
+    def __init__(self, balls: np.ndarray) -> None:
+        self.centers, self.radii = balls[:, :3], balls[:, 3:]
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return (self.centers - self.radii).min(0), (self.centers + self.radii).max(0)
+
+    def reach(self, center: np.ndarray) -> float:
+        return float((np.linalg.norm(self.centers - center, axis=1) + self.radii[:, 0]).max())
+
+
+def _hull(geometry: dict[str, Any]) -> np.ndarray:
+    """Balls whose convex hull holds the curves, a hull for each segment: [N, 4].
+
+    Of a B-spline the control points of the same segment as a Bezier curve, which lie nearer to it than its own.
+    """
+    points, counts = geometry["control_points"].double().numpy(), geometry["counts"].tolist()
+    if geometry["type"] == "linearcurve":
+        return points
+    parts = []
+    for p in np.split(points, np.cumsum(counts)[:-1]):
+        middle = np.concatenate([(2 * p[1:-2] + p[2:-1]) / 3, (p[1:-2] + 2 * p[2:-1]) / 3])
+        parts += [(p[:-2] + 4 * p[1:-1] + p[2:]) / 6, middle]
+    return np.concatenate(parts)
+
+
+def _parts(geometry: dict[str, Any]) -> Iterator[_Points | _Ball | _Balls | _Rim]:
     if geometry["type"] == "mesh":
         yield _Points(geometry["vertices"].double().numpy())
+        return
+    if geometry["type"] in CURVES:
+        yield _Balls(_hull(geometry))
         return
     matrix = np.array(geometry["to_world"], dtype=np.float64)
     linear, offset = matrix[:3, :3], matrix[:3, 3]

@@ -8,9 +8,12 @@ import mitsuba as mi
 import numpy as np
 import torch
 
+from . import curves
+from .vocabulary import CURVES
+
 
 def build_shapes(shapes: list[dict[str, Any]], media: dict[str, dict[str, Any]]) -> list[tuple[str, Any]]:
-    """Shapes as (id, dict or mesh object).
+    """Shapes as (id, dict; or object, for meshes and curves).
 
     A BSDF tree or a medium that several shapes name becomes one object.
 
@@ -32,6 +35,8 @@ def build_shapes(shapes: list[dict[str, Any]], media: dict[str, dict[str, Any]])
         geometry = shape["geometry"]
         if geometry["type"] == "mesh":
             result.append((shape["id"], build_mesh(shape["id"], geometry, children)))
+        elif geometry["type"] in CURVES:
+            result.append((shape["id"], curves.build(shape["id"], geometry, children)))
         else:
             result.append((shape["id"], {**_analytic(geometry), **children}))
     return result

@@ -46,7 +46,8 @@ class Description:
             'geometry': {'type': 'mesh', 'vertices': float32 [V, 3], 'faces': int32 [F, 3], 'normals': float32 [V, 3] or
                 None, 'texcoords': float32 [V, 2] or None, 'face_normals': bool, 'flip_normals': bool, 'attributes':
                 {name: float32 [V or F, D]}}, or {'type': 'sphere', 'rectangle', 'disk' or 'cylinder', 'to_world': 4x4
-                list, 'flip_normals': bool, and the plugin's own scalars and points};
+                list, 'flip_normals': bool, and the plugin's own scalars and points}, or {'type': 'bsplinecurve' or
+                'linearcurve', 'control_points': float32 [P, 4], x y z radius, 'counts': int32 [C], points of each curve};
             'bsdf': tree;
             'interior', 'exterior': key into `media`, or None.
         media: trees by name.

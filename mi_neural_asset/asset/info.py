@@ -66,6 +66,8 @@ def _shapes(description: Description) -> list[str]:
         what = geometry["type"]
         if what == "mesh":
             what = f"mesh, {len(geometry['vertices']):,} vertices, {len(geometry['faces']):,} triangles"
+        elif "counts" in geometry:
+            what = f"{what}, {len(geometry['counts']):,} curves, {len(geometry['control_points']):,} points"
         media = "".join(f", {side} {shape[side]}" for side in ("interior", "exterior") if shape[side])
         lines.append(_line(f"  {shape['id']}", f"{what}{media}; {_tree(shape['bsdf'])}"))
     return lines

@@ -10,9 +10,9 @@ from typing import Any
 import mitsuba as mi
 import numpy as np
 
-from . import embed, readback
+from . import curves, embed, readback
 from .description import Description
-from .vocabulary import ANALYTIC, MESH_PLUGINS, DescriptionError
+from .vocabulary import ANALYTIC, CURVES, MESH_PLUGINS, DescriptionError
 
 GEOMETRY_ONLY = ("filename", "face_normals", "flip_normals", "flip_tex_coords", "shape_index", "to_world")
 HINTS = {
@@ -136,9 +136,9 @@ class _Reader:
         if isinstance(shape, mi.Shape):
             return readback.shape(name, shape, self._medium)
         plugin, props = shape.props.plugin_name(), shape.props
-        if plugin not in (*ANALYTIC, *MESH_PLUGINS):
+        if plugin not in (*ANALYTIC, *MESH_PLUGINS, *CURVES):
             hint = HINTS.get(
-                plugin, f"what can be baked: {', '.join((*MESH_PLUGINS, *ANALYTIC))}; convert it to a mesh (PLY)"
+                plugin, f"what can be baked: {', '.join((*MESH_PLUGINS, *ANALYTIC, *CURVES))}; convert it to a mesh (PLY)"
             )
             raise DescriptionError(f"shape {name!r} of type {plugin!r} ({self.place(shape)}) cannot be baked: {hint}")
         bsdf, interior, exterior, lamp = None, None, None, False
@@ -169,7 +169,8 @@ class _Reader:
         wanted = {key: props[key] for key in GEOMETRY_ONLY if key in props}
         if "filename" in wanted:
             wanted["filename"] = self.find(wanted["filename"])
-        return embed.mesh(mi.load_dict({"type": plugin, **wanted}, parallel=False), name)
+        shape = mi.load_dict({"type": plugin, **wanted}, parallel=False)
+        return curves.geometry(shape, name) if plugin in CURVES else embed.mesh(shape, name)
 
     def _medium(self, value: Any) -> str:  # noqa: ANN401
         """Name of a medium, which is described when it is first met."""

@@ -13,7 +13,7 @@ from typing import Any
 import mitsuba as mi
 import numpy as np
 
-from . import embed
+from . import curves, embed
 from .build import build_tree
 from .description import Description
 from .vocabulary import DescriptionError
@@ -109,12 +109,14 @@ def shape(name: str, item: mi.Shape, medium_name: Callable[[Any], str]) -> dict[
     kind = item.class_name()
     if item.is_mesh():
         geometry = embed.mesh(item, name)
+    elif curves.plugin_of(item):
+        geometry = curves.geometry(item, name)
     elif kind in ("Sphere", "Rectangle", "Disk", "Cylinder"):
         matrix = np.array(mi.traverse(item)["to_world"].matrix, dtype=np.float64).reshape(4, 4)
         geometry = {"type": kind.lower(), "to_world": matrix.tolist(), "flip_normals": bool(item.has_flipped_normals())}
     else:
         raise DescriptionError(
-            f"shape {name!r} of class {kind} cannot be baked: only meshes, spheres, rectangles, disks and cylinders"
+            f"shape {name!r} of class {kind} cannot be baked: only meshes, curves, spheres, rectangles, disks and cylinders"
         )
     interior, exterior = item.interior_medium(), item.exterior_medium()
     return {

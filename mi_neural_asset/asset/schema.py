@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .vocabulary import ANALYTIC, CHILDREN, NAME, ROLE, TEXT
+from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE, TEXT
 
 MAGIC, VERSION, KINDS = "mi_neural_asset asset", 1, ("transport",)
 FIELDS = (
@@ -195,8 +195,11 @@ def check_geometry(value: Any, where: str) -> None:
     if kind == "mesh":
         _check_mesh(fields(value, where, _MESH), where)
         return
+    if kind in CURVES:
+        _check_curves(fields(value, where, ("type", "control_points", "counts")), where, CURVES[kind])
+        return
     if kind not in ANALYTIC:
-        raise fail(f"{where}.type", f"mesh, {', '.join(ANALYTIC)}", kind)
+        raise fail(f"{where}.type", f"mesh, {', '.join((*ANALYTIC, *CURVES))}", kind)
     optional = _ANALYTIC[kind]
     fields(value, where, ("type", "to_world", "flip_normals"), optional)
     matrix(value["to_world"], f"{where}.to_world")
@@ -226,6 +229,17 @@ def _check_mesh(mesh: dict[str, Any], where: str) -> None:
         if type(key) is not str or not NAME.match(key) or rows is None:
             raise fail(f"{where}.attributes", "names that begin with vertex_ or face_", key)
         tensor(values, f"{where}.attributes.{key}", (rows, None))
+
+
+def _check_curves(curves: dict[str, Any], where: str, least: int) -> None:
+    points = tensor(curves["control_points"], f"{where}.control_points", (None, 4))
+    if not (points[:, 3] > 0).all():
+        raise fail(f"{where}.control_points", "positive radii", float(points[:, 3].min()))
+    counts = tensor(curves["counts"], f"{where}.counts", (None,), (torch.int32,))
+    if int(counts.min()) < least:
+        raise fail(f"{where}.counts", f"at least {least} control points for each curve", int(counts.min()))
+    if int(counts.sum(dtype=torch.int64)) != len(points):
+        raise fail(f"{where}.counts", f"{len(points)} control points in all", int(counts.sum(dtype=torch.int64)))
 
 
 def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .description import Description
 from .schema import REBAKE, AssetFileError, check_description
-from .vocabulary import ANALYTIC, BSDFS, CHILDREN, ROLE
+from .vocabulary import ANALYTIC, CHILDREN, CURVES, ROLE
 
 
 class CannotBake(ValueError):
@@ -81,8 +81,6 @@ def check_plugins(tree: dict[str, Any], where: str, roles: tuple[str, ...]) -> N
             f"{where}: the BSDF 'null' (an index-matched boundary): pure volumes are not supported yet; "
             "give the boundary a dielectric or rough dielectric BSDF"
         )
-    if kind == "hair":
-        raise CannotBake(f"{where}: the BSDF 'hair' is not supported yet; what is: {', '.join(BSDFS)}")
     if ROLE.get(kind) not in roles:
         supported = ", ".join(name for name, role in ROLE.items() if role == roles[0])
         raise CannotBake(f"{where}: {kind!r} is not supported; as a {roles[0]} there can be: {supported}")
@@ -98,6 +96,9 @@ def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
     if geometry["type"] == "mesh":
         yield from _check_mesh(name, geometry, medium)
         return
+    if geometry["type"] in CURVES:
+        _check_curves(shape)
+        return
     if geometry["type"] not in ANALYTIC:
         raise CannotBake(f"shape {name!r} of type {geometry['type']!r} is not supported; convert it to a mesh (PLY)")
     matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
@@ -111,6 +112,18 @@ def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
             f"Shape {name!r} ({geometry['type']}) has the interior medium {medium!r} but is open: paths leave "
             "the medium without crossing a boundary. Close it with other shapes, or use a closed mesh.",
         )  # fmt: skip
+
+
+def _check_curves(shape: dict[str, Any]) -> None:
+    name, points = shape["id"], shape["geometry"]["control_points"]
+    if bad := int((~torch.isfinite(points)).any(1).sum()):
+        raise CannotBake(f"shape {name!r}: {bad} of {len(points)} control points are NaN or infinite; repair the curves")
+    for side in ("interior", "exterior"):
+        if shape[side] is not None:
+            raise CannotBake(
+                f"shape {name!r}: curves cannot hold or border a medium ({shape[side]!r}), because a ray inside a curve does not "
+                "see its surface; leave the medium out, or convert the curves to a closed mesh"
+            )
 
 
 def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iterator[Issue]:

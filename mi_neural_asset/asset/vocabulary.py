@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 
 ANALYTIC = ("sphere", "rectangle", "disk", "cylinder")
+CURVES = {"bsplinecurve": 4, "linearcurve": 2}  # control points of a segment
 MESH_PLUGINS = ("ply", "obj", "serialized", "cube")  # become geometry of type 'mesh'
 
 BSDFS = (
     "diffuse", "dielectric", "thindielectric", "roughdielectric", "conductor", "roughconductor", "plastic",
-    "roughplastic", "principled", "principledthin", "twosided", "mask", "blendbsdf", "bumpmap", "normalmap",
+    "roughplastic", "principled", "principledthin", "twosided", "mask", "blendbsdf", "bumpmap", "normalmap", "hair",
 )  # fmt: skip
 MEDIA = ("homogeneous", "heterogeneous")
 PHASES = ("isotropic", "hg", "rayleigh", "blendphase", "tabphase")

@@ -29,6 +29,7 @@ class Paths:
     w_i: Tensor  # [N, 3]
     beta: Tensor  # [N, 3] throughput per colour channel; 0 unless the path exited
     events: Tensor  # [N] int32, surface and medium scattering events (null collisions and null crossings do not count)
+    steps: Tensor  # [N] int32, collisions and crossings, null ones included
     status: Tensor  # [N] uint8: EXITED, ABSORBED (zero throughput or roulette), TRUNCATED or INVALID
     misses: int  # entering rays that missed the asset; they are retried and give no path
     truncated: int  # paths cut at `max_events`
@@ -41,8 +42,8 @@ class Paths:
 
     @property
     def direct(self) -> Tensor:
-        """[N] bool: left after exactly one event (direct lobe, rendered analytically)."""
-        return (self.status == EXITED) & (self.events == 1)
+        """[N] bool: left straight from x_o, by any lobe of the BSDF there, a null one too (rendered analytically)."""
+        return (self.status == EXITED) & (self.steps == 1)
 
 
 class PathSampler:
@@ -119,12 +120,14 @@ class PathSampler:
     def _paths(self, out: _walk.Records, lane_steps: mi.UInt32) -> Paths:
         vectors = [v.torch().reshape(-1, 3).cpu() for v in (out.x_o, out.w_o, out.n, out.x_i, out.w_i, out.beta)]
         status = out.status.torch().cpu().to(torch.uint8)
-        bounces = int(out.steps.torch().sum(dtype=torch.int64))
+        steps = out.steps.torch().cpu()
+        bounces = int(steps.sum(dtype=torch.int64))
         slots = torch.nn.functional.pad(lane_steps.torch().cpu().to(torch.int64), (0, -self.lanes % 16))
         slots = 16 * int(slots.view(-1, 16).amax(1).sum())
         return Paths(
             *vectors,
             events=out.events.torch().cpu(),
+            steps=steps,
             status=status,
             misses=int(out.misses[0]),
             truncated=int((status == TRUNCATED).sum()),

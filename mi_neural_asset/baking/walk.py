@@ -177,8 +177,9 @@ def walk(
             d = dr.select(scatter, w, d)
 
         # ----------------------------------------- surface scattering --------------------------------------
-        escaped = active & ~surface & ~collision
         si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
+        surface &= si.is_valid()  # Mitsuba drops a few hits on B-spline curves here, those on back faces
+        escaped = active & ~surface & ~collision
         if surface & fresh:
             normal = dr.select(dr.dot(si.n, d) > 0, -si.sh_frame.n, si.sh_frame.n)
             dr.scatter(out.x_o, si.p, index)

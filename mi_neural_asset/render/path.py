@@ -228,11 +228,13 @@ class PathTracer:
         value, pdf, bs, weight = bsdf.eval_pdf_sample(ctx, si, wo, z1, z2, active)
         value = si.to_world_mueller(value, -wo, si.wi)
         mis = dr.select(ds.delta, 1, exits.power_heuristic(ds.pdf, pdf))
-        dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth)
+        sound = dr.isfinite(dr.sum(value))
+        dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth & sound)
+        β = dr.select(smooth & ~sound, dr.nan, dr.select(active, lanes.β * weight, 0))  # `_survivors` ends and counts it
         ray = si.spawn_ray(si.to_world(bs.wo))
         step = Lanes(
             index=index, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
-            β=dr.select(active, lanes.β * weight, 0), η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf,
+            β=β, η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf,
             delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
             **not_from_an_asset(width),
         )  # fmt: skip
@@ -300,8 +302,9 @@ class PathTracer:
         """
 
         def free(ray: mi.Ray3f, weight: mi.Spectrum) -> mi.Spectrum:
+            sound = dr.any(weight != 0) & dr.isfinite(dr.sum(weight) + dr.sum(ray.d))  # Embree may crash on NaN
             shadowed = model.projection.shadows_itself(
-                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), dr.any(weight != 0)
+                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), sound
             )
             return dr.select(shadowed, 0, weight)
 
