@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for an interruption.
+        The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for an interruption by Ctrl-C or SIGTERM; an error's own
+        `exit_code`: 3 for a bake that could not go on, 4 for an output that another process is writing.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -30,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             llvm.prepare()
             register()
         return options.run(options) or 0
-    except KeyboardInterrupt:
-        print("mi-neural-asset: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"mi-neural-asset: {error if str(error) else 'interrupted'}", file=sys.stderr)
         return 130
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         if options.traceback:
             raise
         print(f"mi-neural-asset: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -128,7 +128,7 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     from mi_neural_asset.baking import checkpoint
 
     path = tmp_path / "a.checkpoint"
-    checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 1}, 1.0)
+    checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 1}, 1.0, {})
     before = path.read_bytes()
 
     def full(content: object, stream: object) -> None:
@@ -137,7 +137,7 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 2}, 2.0)
+        checkpoint.save_checkpoint(path, {"seed": 0}, {"step": 2}, 2.0, {})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.checkpoint"]
 
 

@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,10 +22,11 @@ from ..allocator import keep_memory_mapped
 from ..asset.asset import NeuralAsset
 from ..asset.description import Description, bounding_box, bounding_sphere, describe, scene_dict
 from ..asset.validate import check
+from ..files import Lock, remove_leftovers
 from ..model.transport import Transport
 from ..progress import Progress
 from .buffer import PathBuffer
-from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
 from .losses import validate
 from .presets import BakeConfig, preset
 from .preview import Preview
@@ -37,6 +40,8 @@ SPHERE_SLACK = 1.0001  # the sampling sphere is this much larger than the boundi
 
 class BakeError(RuntimeError):
     """A bake that could not go on; the message says what is kept and what to do."""
+
+    exit_code = 3  # of the command
 
 
 class BakeInterrupted(KeyboardInterrupt):
@@ -69,7 +74,9 @@ def bake(
 
     Raises:
         ValueError: the scene holds something that cannot be baked, or an option is wrong; the message names it.
-        BakeError: the optimisation diverged; the last good state is in the checkpoint.
+        BakeError: the optimisation diverged, or the asset could not be written; the last good state is in the checkpoint.
+        Busy: another process bakes into `out`.
+        CheckpointError: the checkpoint is damaged or belongs to another bake; the message names the difference.
         BakeInterrupted: stopped by Ctrl-C or SIGTERM; the checkpoint is written if `out` is given.
     """
     if steps is not None and minutes is not None:
@@ -138,10 +145,19 @@ class Bake:
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this bake."""
-        return {"config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": self.description.digest()}
+        scene = {f"shape {shape['id']}": Description([shape]).digest()[:16] for shape in self.description.shapes}
+        scene |= {f"medium {name}": Description([], {name: tree}).digest()[:16] for name, tree in self.description.media.items()}
+        return {
+            "config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": scene, "mi_neural_asset": __version__,
+        }  # fmt: skip
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        """What else can change a resumed bake's last bits."""
+        return {"mitsuba": mi.__version__, "torch": str(torch.__version__), "variant": mi.variant(), "device": self.device.type}
 
     def _fraction(self) -> float:
         if self.minutes is not None:
@@ -150,14 +166,18 @@ class Bake:
 
     def run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
         """Bake to the end."""
+        with nullcontext() if self.out is None else Lock(self._checkpoint()):
+            return self._run(resume)
+
+    def _run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
+        notices = [*self.notices, *self._clear(bool(resume))]
         if resume:
             path = self._checkpoint() if resume is True else Path(resume)
             if path is None:
                 raise ValueError("bake: resume=True needs an output file, whose checkpoint it continues")
-            state, self.elapsed = load_checkpoint(path, self.identity)
-            self.trainer.load_state(state)
+            notices += self._resume(path)
         with self._progress, _Signals(self._request_stop):
-            for notice in self.notices:
+            for notice in notices:
                 self._progress.say(notice)
             self._optimise()
             figures = validate(self.trainer.average, self._held_out)
@@ -165,6 +185,26 @@ class Bake:
         if self.out is not None and (checkpoint := self._checkpoint()).exists():
             checkpoint.unlink()
         return asset
+
+    def _clear(self, resumes: bool) -> list[str]:
+        """Remove what killed saves left; say what is found."""
+        if self.out is None:
+            return []
+        parts = [part.name for path in (self.out, self._checkpoint()) for part in remove_leftovers(path)]
+        said = [f"removed {', '.join(parts)}: left by a save that was killed"] if parts else []
+        if self._checkpoint().exists() and not resumes:
+            said.append(f"{self._checkpoint()} of an unfinished bake will be replaced; to continue that, stop now and resume")
+        return said
+
+    def _resume(self, path: Path) -> list[str]:
+        state, self.elapsed, versions = load_checkpoint(path, self.identity)
+        try:
+            self.trainer.load_state(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: its state does not fit this bake ({error!r:.200}); start the bake without resume") from error
+        if versions == self._versions:
+            return []
+        return [f"the checkpoint was written with {versions}, this is {self._versions}: the result may differ in its last bits"]
 
     def _optimise(self) -> None:
         self._progress.update(self._fraction(), "sampling paths")
@@ -191,7 +231,8 @@ class Bake:
                 text = f", held-out NLL {figures['nll']:.3f}, albedo x{sum(figures['albedo_ratio']) / 3:.4f}"
                 last_check = time.monotonic()
             if now - last_save > CHECKPOINT_INTERVAL:
-                self._save_checkpoint()
+                if (said := self._save_checkpoint()).startswith(";"):
+                    self._progress.say(f"the bake goes on{said}")
                 last_save = now
             if preview:
                 preview.update()
@@ -207,10 +248,14 @@ class Bake:
         return None if self.out is None else checkpoint_path(self.out)
 
     def _save_checkpoint(self) -> str:
+        """Save; returns what to say about it.  A bake goes on where its checkpoint cannot be written."""
         path = self._checkpoint()
         if path is None:
             return ""
-        save_checkpoint(path, self.identity, self.trainer.state(), self.elapsed)
+        try:
+            save_checkpoint(path, self.identity, self.trainer.state(), self.elapsed, self._versions)
+        except OSError as error:
+            return f"; no checkpoint: {error.strerror or error}"
         return f" in {path}; continue with resume ({path})"
 
     def asset(self, provenance: dict[str, Any] | None = None) -> NeuralAsset:
@@ -239,7 +284,10 @@ class Bake:
         self._progress.say(f"{counts.paths} paths of {counts.mean_events:.1f} events{lost}; held-out NLL {figures['nll']:.4f}")
         if self.out is None:
             return asset
-        asset.save(self.out)
+        try:
+            asset.save(self.out)
+        except OSError as error:
+            raise BakeError(f"{error.strerror or error}; the state of step {self.trainer.step} is kept{self._save_checkpoint()}") from error
         loaded = NeuralAsset.load(self.out)
         _compare(self.trainer.average, loaded, self._held_out)
         self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")

@@ -11,7 +11,9 @@ import torch
 
 from ..files import replacing
 
-MAGIC, VERSION = "mi_neural_asset checkpoint", 1
+MAGIC, VERSION = "mi_neural_asset checkpoint", 2
+FIELDS = {"magic": str, "version": int, "run": dict, "versions": dict, "state": dict, "elapsed": float}
+AGAIN = "start the bake without resume"
 
 
 class CheckpointError(ValueError):
@@ -23,19 +25,21 @@ def checkpoint_path(out: str | os.PathLike) -> Path:
     return Path(out).with_suffix(".checkpoint")
 
 
-def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elapsed: float) -> None:
+def save_checkpoint(path: Path, run: dict[str, Any], state: dict[str, Any], elapsed: float, versions: dict[str, str]) -> None:
     """Write a checkpoint.
 
     Args:
-        run: what identifies the bake: configuration, seed, budget, fingerprint of the scene (plain values).
+        run: what identifies the bake: configuration, seed, budget, fingerprints of the scene's parts (plain values).
         state: `Trainer.state()`.
         elapsed: seconds of baking so far.
+        versions: of the libraries at work.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; an old checkpoint stays whole.
     """
     with replacing(path) as stream:
-        torch.save({"magic": MAGIC, "version": VERSION, "run": run, "state": state, "elapsed": elapsed}, stream)
+        content = {"magic": MAGIC, "version": VERSION, "run": run, "versions": versions, "state": state, "elapsed": elapsed}
+        torch.save(content, stream)
 
 
 def _difference(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:
@@ -49,8 +53,8 @@ def _difference(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "")
     return None
 
 
-def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """(trainer state, seconds so far) of a checkpoint that belongs to this bake.
+def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[str, Any], float, dict[str, str]]:
+    """(trainer state, seconds so far, versions at work then) of a checkpoint that belongs to this bake.
 
     Raises:
         FileNotFoundError: there is none.
@@ -58,15 +62,18 @@ def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; start the bake without resume")
+        raise FileNotFoundError(f"checkpoint {path} does not exist; {AGAIN}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); start the bake without resume") from error
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); {AGAIN}") from error
     if not isinstance(content, dict) or content.get("magic") != MAGIC:
-        raise CheckpointError(f"{path}: is not a checkpoint of mi_neural_asset; start the bake without resume")
+        raise CheckpointError(f"{path}: is not a checkpoint of mi_neural_asset; {AGAIN}")
     if content.get("version") != VERSION:
         raise CheckpointError(f"{path}: has version {content.get('version')!r}, expected {VERSION}; bake with the version that wrote it")
+    for name, kind in FIELDS.items():
+        if type(content.get(name)) is not kind:
+            raise CheckpointError(f"{path}: {name}: expected a {kind.__name__}, got {content.get(name)!r:.80}; {AGAIN}")
     if difference := _difference(content["run"], run):
         raise CheckpointError(f"{path}: belongs to another bake ({difference}); use the same options, or start without resume")
-    return content["state"], content["elapsed"]
+    return content["state"], content["elapsed"], content["versions"]

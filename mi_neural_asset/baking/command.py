@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+EXIT_CODES = (
+    "Exit codes: 0 the asset is written; 1 an error in the scene, an option or a file; 2 a wrong command line; 3 the bake could not go "
+    "on (it diverged, or the asset could not be written), the last good state is in the checkpoint; 4 another process bakes into "
+    "ASSET; 130 stopped by Ctrl-C or SIGTERM, the checkpoint is written."
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = subparsers.add_parser("bake", help="bake the light transport of a scene's shapes into an asset file")
+    parser = subparsers.add_parser("bake", help="bake the light transport of a scene's shapes into an asset file", epilog=EXIT_CODES)
     parser.add_argument("scene", metavar="SCENE", help="scene file (.xml); its lights and cameras are ignored")
     parser.add_argument("-o", "--output", required=True, metavar="ASSET", help="asset file to write (.pt)")
     parser.add_argument("--preset", default="preview", choices=("preview", "standard", "paper"), help="default: %(default)s")
@@ -42,11 +47,11 @@ def _parameter(text: str) -> tuple[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Bake; returns the exit code (130 after Ctrl-C, with a checkpoint)."""
+    """Bake; returns the exit code."""
     import mitsuba as mi
 
     mi.set_variant(options.variant)
-    from .bake import BakeInterrupted, BakeOptions, bake
+    from .bake import BakeOptions, bake
 
     model = {name: getattr(options, name) for name in ("coordinates", "proxy") if getattr(options, name)}
     if options.no_separation:
@@ -55,12 +60,8 @@ def run(options: argparse.Namespace) -> int:
         params=dict(options.params), source=not options.no_source, preview_image=options.preview_image,
         units=options.units, up_axis=options.up_axis,
     )  # fmt: skip
-    try:
-        bake(
-            options.scene, options.output, preset=options.preset, steps=options.steps, minutes=options.minutes, seed=options.seed,
-            device=options.device, resume=options.resume, progress=not options.quiet, only=options.only, options=rare, **model,
-        )  # fmt: skip
-    except BakeInterrupted as error:
-        print(f"mi-neural-asset: {error}", file=sys.stderr)
-        return 130
+    bake(
+        options.scene, options.output, preset=options.preset, steps=options.steps, minutes=options.minutes, seed=options.seed,
+        device=options.device, resume=options.resume, progress=not options.quiet, only=options.only, options=rare, **model,
+    )  # fmt: skip
     return 0
