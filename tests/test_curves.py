@@ -53,7 +53,8 @@ def rays(mi, reach, count=20000, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scene_file_is_read_as_mitsuba_reads_it(llvm, tmp_path, kind):
     """Points are moved and scaled by to_world, radii are not; a loaded scene gives the same description."""
-    (tmp_path / "hair.txt").write_text("\n0 0 0 .1\n 0 0 1 .1\r\n0 1e0 2 .1\n0 0 3 .05\n\n\n1 0 0 .2\n1 0 1 .2\n1 0 2 .2\n1 0 3 .2\n1 1 4 .2")
+    lines = "\n0 0 0 .1\n 0 0 1 .1\r\n0 1e0 2 .1\n0 0 3 .05\n\n\n1 0 0 .2\n1 0 1 .2\n1 0 2 .2\n1 0 3 .2\n1 1 4 .2"
+    (tmp_path / "hair.txt").write_text(lines)
     (tmp_path / "scene.xml").write_text(
         f'<scene version="3.0.0"><shape type="{kind}" id="lock"><string name="filename" value="hair.txt"/><bsdf type="hair">'
         '<float name="eumelanin" value="0.3"/></bsdf><transform name="to_world"><scale value="2"/><translate x="1"/></transform>'
@@ -115,7 +116,8 @@ def test_instances_scale_radii(llvm, kind):
     weights = uniform_asset(f"curves-{kind}", boundary={"tuft": curves.build("tuft", geometry, {})})
     turned = mi.Transform4f().rotate([0, 0.6, 0.8], 50).scale(2)
     plain = mi.load_dict(scene_dict(asset(geometry)))
-    large = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": weights, "to_world": mi.ScalarTransform4f(np.array(turned.matrix)[..., 0])}}, parallel=False)
+    shape = {"type": "neural_asset", "weights": weights, "to_world": mi.ScalarTransform4f(np.array(turned.matrix)[..., 0])}
+    large = mi.load_dict({"type": "scene", "asset": shape}, parallel=False)
     ray = rays(mi, 0.8)
     there = mi.Ray3f(turned @ ray.o, (turned @ ray.d) / 2)
     a, b = plain.ray_intersect(ray), large.ray_intersect(there)

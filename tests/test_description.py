@@ -398,7 +398,7 @@ def test_readback_that_does_not_rebuild_is_refused(llvm):
     [
         (plugin("neural_asset", weights="seal.pt"), "an asset cannot be baked from assets"),
         (plugin("shapegroup", ball=plugin("sphere")), "shapegroup.*list the instanced shapes"),
-        (plugin("linearcurve", filename="hair.txt"), "linearcurve.*convert it to a mesh"),
+        (plugin("sdfgrid", filename="field.vol"), "sdfgrid.*convert it to a mesh"),
         (plugin("sdfgrid", filename="x.vol"), "sdfgrid"),
     ],
 )

@@ -76,6 +76,13 @@ CASES = {
     "coloured grid": lambda mi: ball(ROUGH, heterogeneous(mi, 4, True)),
     "coloured extinction": lambda mi: ball(GLASS, homogeneous(3, [0.9, 0.8, 0.9], [0.6, 0.8, 1.0])),
     "nested glass": lambda mi: nested(INNER),
+    "liquid in glass": lambda mi: {
+        "glass": {"type": "sphere", "bsdf": GLASS},
+        "liquid": {
+            "type": "sphere", "radius": 0.8, "center": [0.1, 0, 0], "bsdf": {"type": "dielectric", "int_ior": 1.33, "ext_ior": 1.5},
+            "interior": homogeneous(5, [0.95, 0.9, 0.8]),
+        },
+    },
     "nested null": lambda mi: nested({"type": "null"}),
 }
 
@@ -117,12 +124,12 @@ def exit_radiance(mi, lit, paths):  # noqa: ANN001, ANN201
     return paths.beta * torch.stack([light[k].torch() for k in range(3)], -1)
 
 
-def volpath(mi, lit, paths, seed, max_depth=-1):  # noqa: ANN001, ANN201
-    """One estimate of `volpath` for each path's viewing ray [N, 3]; hardly any roulette."""
-    integrator = mi.load_dict({"type": "volpath", "max_depth": max_depth, "rr_depth": 100000})
+def volpath(mi, lit, paths, seed, max_depth=-1, back=0.05, kind="volpath"):  # noqa: ANN001, ANN201
+    """One estimate of `volpath`, or another integrator, for each path's viewing ray [N, 3], from a distance `back`; hardly any roulette."""
+    integrator = mi.load_dict({"type": kind, "max_depth": max_depth, "rr_depth": 100000})
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(seed, len(paths))
-    origin = to_mi(mi.Point3f, paths.x_o + 0.05 * paths.w_o)
+    origin = to_mi(mi.Point3f, paths.x_o + back * paths.w_o)
     ray = mi.RayDifferential3f(mi.Ray3f(origin, -to_mi(mi.Vector3f, paths.w_o)))
     value = integrator.sample(lit, sampler, ray)[0]
     return torch.stack([value[k].torch() for k in range(3)], -1)

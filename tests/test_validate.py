@@ -77,6 +77,17 @@ def test_open_mesh_with_a_medium_is_noticed():
     )
 
 
+def test_meshes_that_close_each_other_are_sound():
+    """A body in two parts that share a rim, as a liquid's side and top; without its other part each is open."""
+    full = tetrahedron()
+    parts = [mesh(full["vertices"], full["faces"][k]) for k in (slice(0, 3), slice(3, 4))]
+    shapes = [asset(part).shapes[0] | {"id": f"part {k}"} for k, part in enumerate(parts)]
+    assert check(Description(shapes, WAX)) == []
+    assert codes(Description(shapes[:1], WAX)) == ["open-mesh"]
+    other = {**WAX, "milk": WAX["wax"]}
+    assert codes(Description([shapes[0], shapes[1] | {"interior": "milk"}], other)) == ["open-mesh", "open-mesh"]
+
+
 def test_open_mesh_without_a_medium_is_fine():
     assert check(asset(tetrahedron(drop=1), interior=None, media={})) == []
 

@@ -56,6 +56,7 @@ def check(description: Description) -> list[Issue]:
     issues = [Issue("emitter", name, text) for name, text in description.notes]
     for shape in description.shapes:
         issues += _check_shape(shape)
+    issues = [issue for issue in issues if issue.code != "open-mesh" or not _closed_together(description, issue.subject)]
     used = {shape[side] for shape in description.shapes for side in ("interior", "exterior")}
     for name in description.media:
         if name not in used:
@@ -112,6 +113,15 @@ def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
             f"Shape {name!r} ({geometry['type']}) has the interior medium {medium!r} but is open: paths leave "
             "the medium without crossing a boundary. Close it with other shapes, or use a closed mesh.",
         )  # fmt: skip
+
+
+def _closed_together(description: Description, name: str) -> bool:
+    """Whether an open mesh and others with the same interior medium, such as a liquid's sides and top, close each other."""
+    medium = next(shape["interior"] for shape in description.shapes if shape["id"] == name)
+    parts = [s["geometry"] for s in description.shapes if s["interior"] == medium and s["geometry"]["type"] == "mesh"]
+    first = torch.tensor([0] + [len(part["vertices"]) for part in parts]).cumsum(0).tolist()
+    faces = torch.cat([part["faces"].long() + k for part, k in zip(parts, first, strict=False)])
+    return len(parts) > 1 and not Topology(torch.cat([part["vertices"] for part in parts]), faces).open_edges
 
 
 def _check_curves(shape: dict[str, Any]) -> None:
