@@ -314,7 +314,7 @@ class Evil:
 def test_code_in_a_file_is_not_run(content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({**content, "provenance": Evil()}, tmp_path / "a.pt")
-    refused(tmp_path / "a.pt", "more than tensors and plain values, so it is not opened")
+    refused(tmp_path / "a.pt", r"provenance: holds more than tensors and plain values, so it is not opened \(posix\.system\)")
     assert not (tmp_path / "owned.txt").exists()
 
 
@@ -396,7 +396,7 @@ def test_paths_and_strange_entries_are_refused(saved, tmp_path, name):
 
 def test_records_shorter_than_their_tensors_are_refused(saved, tmp_path):
     repack(saved, tmp_path / "b.pt", lambda name, data: [(name, data[:-4] if name.endswith("data/0") else data)])
-    refused(tmp_path / "b.pt", "damaged|do not take")
+    refused(tmp_path / "b.pt", r"\w: takes \d+ bytes, its record in the container has \d+")
 
 
 def test_unused_records_are_refused(saved, tmp_path):
@@ -404,7 +404,7 @@ def test_unused_records_are_refused(saved, tmp_path):
         return [(name, data), *([(name.split("/")[0] + "/data/999", bytes(64))] if name.endswith("data/0") else [])]
 
     repack(saved, tmp_path / "b.pt", change)
-    refused(tmp_path / "b.pt", "the tensors do not take")
+    refused(tmp_path / "b.pt", "the tensors do not take the record data/999")
 
 
 # -- fields ---------------------------------------------------------------------------------------------------------
@@ -464,7 +464,11 @@ CASES = [
         r"table: expected float32 \[48, 10\], got \[48, 9\]",
     ),
     ("weights/position_grid.table", lambda t: t.tolist(), r"table: expected a tensor"),
-    ("weights/position_grid.table", lambda t: t.to_sparse(), r"table: expected a dense|tensors do not take"),
+    (
+        "weights/position_grid.table",
+        lambda t: t.to_sparse(),
+        r"^.*: weights\.position_grid\.table: holds more than tensors and plain values",
+    ),
     ("weights/position_grid.table", lambda t: t[:1, :1].expand(48, 10), r"table: expected a dense, contiguous"),
     ("weights/proxy.extent", lambda t: -t, r"weights\.proxy\.extent: expected positive"),
     ("boundary", without("media"), r"boundary\.media: is missing"),

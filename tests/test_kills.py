@@ -200,6 +200,20 @@ def test_damaged_checkpoints_are_refused(tmp_path, monkeypatch):
             bake(tmp_path / "a.pt", resume=True)
 
 
+def test_flipped_bits_of_a_checkpoint_are_refused(tmp_path, monkeypatch):
+    """Torch alone would go on with the wrong weights."""
+    from mi_neural_asset.baking.checkpoint import CheckpointError
+
+    path = tmp_path / "a.checkpoint"
+    interrupted(tmp_path / "a.pt", monkeypatch)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"data/3FB") + 200] ^= 0x10  # within the values of a tensor
+    path.write_bytes(damaged)
+    torch.load(path, weights_only=True)
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint .*CRC"):
+        bake(tmp_path / "a.pt", resume=True)
+
+
 def test_other_libraries_are_said_not_refused(tmp_path, monkeypatch, capsys):
     interrupted(tmp_path / "a.pt", monkeypatch)
     content = torch.load(tmp_path / "a.checkpoint", weights_only=True)

@@ -101,7 +101,7 @@ class NeuralAsset:
         """The transport model, in evaluation mode; its parameters share the memory of `weights`."""
         from ..model.transport import Transport
 
-        with torch.random.fork_rng(devices=[]):  # initial values are drawn, and replaced
+        with torch.device("meta"):  # its memory is that of the weights
             model = Transport(self.config)
         model.load_state_dict(self.weights, assign=True)
         return model.requires_grad_(False).eval()
@@ -158,7 +158,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
         return value
     for abstract, kind in ((numbers.Integral, int), (numbers.Real, float)):
         if isinstance(value, abstract):
-            return kind(value)
+            value = kind(value)
+            return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
     return str(value)
 
 

@@ -35,6 +35,8 @@ def main(path: str | os.PathLike) -> int:
 
 def summary(asset: NeuralAsset, size: int | None = None) -> str:
     """An asset as a table; `size` is that of its file in bytes."""
+    from .values import printable
+
     count = sum(value.numel() for value in asset.weights.values())
     lines = [
         _line("kind", asset.kind),
@@ -52,7 +54,7 @@ def summary(asset: NeuralAsset, size: int | None = None) -> str:
         lines += ["source (embedded)", *_shapes(asset.source)]
         lines += [_line(f"  medium {name}", _tree(tree)) for name, tree in asset.source.media.items()]
     lines += ["model", *_nested(asset.config.to_dict(), "  "), "provenance", *_nested(asset.provenance, "  ")]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _line(name: str, value: object) -> str:

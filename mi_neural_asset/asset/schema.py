@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE, TEXT
+from .values import MAX_VALUES, REBAKE, AssetFileError, fail, fields, flag, matrix, number, numbers, plain, tensor, text
+from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE
 
 MAGIC, VERSION, KINDS = "mi_neural_asset asset", 1, ("transport",)
 FIELDS = (
     "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights",
     "provenance",
 )  # fmt: skip
-MAX_SHAPES, MAX_DEPTH, MAX_VALUES = 4096, 16, 1_000_000
-REBAKE = "the file is damaged or not an asset: bake it again, or get a fresh copy"
+MAX_SHAPES, MAX_DEPTH, MAX_PLUGINS = 1024, 16, 1000  # a description's shapes; a tree's levels and plugins
+MAX_COPIES, FREE_BYTES = 8, 256 * 2**20  # how often tensors may be used on average, beyond a size that harms nobody
+REACH = 1e18  # coordinates whose squares are finite in single precision
 
 _MESH = ("type", "vertices", "faces", "normals", "texcoords", "face_normals", "flip_normals", "attributes")
 _ANALYTIC = {
@@ -32,128 +33,6 @@ _GRID = ("type", "data", "raw", "filter_type", "wrap_mode", "to_world", "accel")
 _PIXELS = (torch.uint8, torch.uint16, torch.float16, torch.float32)
 
 
-class AssetFileError(ValueError):
-    """An asset file, or what should become one, is unsound; the message names the field and says what to do."""
-
-
-def fail(where: str, expected: str, got: object) -> AssetFileError:
-    """The error for a field."""
-    return AssetFileError(f"{where}: expected {expected}, got {_short(got)}; {REBAKE}")
-
-
-def _short(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{_dtype(value.dtype)} {list(value.shape)}"
-    if isinstance(value, str):
-        return repr(value if len(value) <= 80 else value[:77] + "...")
-    return f"{value!r:.80}" if isinstance(value, (int, float)) or value is None else f"a {type(value).__name__}"
-
-
-def _dtype(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-# -- plain values -------------------------------------------------------------------------------------------------
-
-
-def fields(value: Any, where: str, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
-    """Check that a value is a dict with these keys and no others."""
-    if type(value) is not dict:
-        raise fail(where, "a dict", value)
-    required = tuple(required)
-    for key in required:
-        if key not in value:
-            raise AssetFileError(f"{where}.{key}: is missing; {REBAKE}")
-    known = {*required, *optional}
-    for key in value:
-        if not isinstance(key, str) or key not in known:
-            raise AssetFileError(
-                f"{where}: unknown field {_short(key)}; if a newer version wrote the file, upgrade mi_neural_asset; "
-                f"else {REBAKE}"
-            )
-    return value
-
-
-def number(value: Any, where: str) -> float:
-    """A finite int or float."""
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise fail(where, "a finite number", value)
-    return value
-
-
-def numbers(value: Any, where: str, count: int) -> list[float]:
-    """A list of finite numbers."""
-    if type(value) is not list or len(value) != count:
-        raise fail(where, f"a list of {count} numbers", f"{len(value)} of them" if type(value) is list else value)
-    return [number(item, f"{where}[{k}]") for k, item in enumerate(value)]
-
-
-def flag(value: Any, where: str) -> bool:
-    """A bool."""
-    if type(value) is not bool:
-        raise fail(where, "True or False", value)
-    return value
-
-
-def text(value: Any, where: str, pattern: re.Pattern = TEXT) -> str:
-    """A string that matches."""
-    if type(value) is not str or not pattern.match(value):
-        raise fail(where, "a short string of letters, digits and ,.+:-_ (no path)", value)
-    return value
-
-
-def matrix(value: Any, where: str) -> None:
-    """An invertible 4x4 matrix, as a list of rows, whose last row is 0 0 0 1."""
-    if type(value) is not list or len(value) != 4:
-        raise fail(where, "a 4x4 matrix as a list of rows", value)
-    rows = [numbers(row, f"{where}[{k}]", 4) for k, row in enumerate(value)]
-    if rows[3] != [0, 0, 0, 1]:
-        raise fail(f"{where}[3]", "0 0 0 1", str(rows[3]))
-    if not abs(torch.linalg.det(torch.tensor(rows, dtype=torch.float64)).item()) > 0:
-        raise fail(where, "an invertible matrix", "a singular one")
-
-
-def tensor(
-    value: Any, where: str, shape: Sequence[int | None], dtypes: Sequence[torch.dtype] = (torch.float32,)
-) -> Tensor:
-    """A plain, dense, finite CPU tensor of a shape (None: any positive size) and one of some types."""
-    wanted = f"{' or '.join(map(_dtype, dtypes))} [{', '.join('any' if n is None else str(n) for n in shape)}]"
-    if type(value) is not Tensor:
-        raise fail(where, f"a tensor, {wanted}", value)
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or not value.is_contiguous():
-        raise fail(where, "a dense, contiguous tensor on the CPU", value)
-    matches = value.ndim == len(shape) and all(
-        size > 0 if n is None else size == n for size, n in zip(value.shape, shape, strict=True)
-    )
-    if value.dtype not in dtypes or not matches:
-        got = str(list(value.shape)) if value.dtype in dtypes else f"{_dtype(value.dtype)} {list(value.shape)}"
-        raise AssetFileError(f"{where}: expected {wanted}, got {got}; {REBAKE}")
-    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        raise fail(where, "as many values as its shape says", value)
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        bad = int((~torch.isfinite(value)).sum())
-        raise AssetFileError(f"{where}: {bad} of {value.numel()} values are NaN or infinite; {REBAKE}")
-    return value
-
-
-def plain(value: Any, where: str, depth: int = 0, budget: list[int] | None = None) -> None:
-    """Plain values only: str, bool, int, float (NaN allowed: these are notes), None, lists and dicts of these."""
-    budget = [MAX_VALUES] if budget is None else budget
-    budget[0] -= 1
-    if depth > MAX_DEPTH or budget[0] < 0:
-        raise AssetFileError(f"{where}: holds too many values, or is nested too deeply; {REBAKE}")
-    if type(value) is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise fail(where, "names as keys", key)
-            plain(item, f"{where}.{key[:40]}", depth + 1, budget)
-    elif type(value) is list:
-        for k, item in enumerate(value):
-            plain(item, f"{where}[{k}]", depth + 1, budget)
-    elif value is not None and type(value) not in (str, bool, int, float):
-        raise fail(where, "plain values", value)
-
-
 # -- descriptions -------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +43,7 @@ def check_description(value: Any, where: str) -> None:
         AssetFileError: it is not one; the message names the field.
     """
     fields(value, where, ("shapes", "media"))
+    _check_use(value, where)
     media, shapes = value["media"], value["shapes"]
     if type(media) is not dict:
         raise fail(f"{where}.media", "a dict", media)
@@ -189,9 +69,30 @@ def check_description(value: Any, where: str) -> None:
                 raise fail(f"{here}.{side}", "None or the name of a medium", shape[side])
 
 
+def _check_use(value: dict[str, Any], where: str) -> None:
+    """Tensors that are referred to again and again cannot multiply what the file takes in memory."""
+    own: dict[int, int] = {}
+    total, left, seen = 0, MAX_VALUES, set()
+    stack: list[Any] = [value]
+    while stack and left:
+        item, left = stack.pop(), left - 1
+        if isinstance(item, dict) and "bsdf" in item:  # a shape; one tree that several shapes name is built once
+            item = {key: child for key, child in item.items() if key != "bsdf" or id(child) not in seen}
+            seen.add(id(item.get("bsdf")))
+        if isinstance(item, (dict, list)):
+            stack.extend(item.values() if isinstance(item, dict) else item)
+        elif type(item) is Tensor and item.layout == torch.strided:
+            total += item.numel() * item.element_size()
+            own[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+    if total > max(FREE_BYTES, MAX_COPIES * sum(own.values())):
+        raise AssetFileError(f"{where}: refers to the same values so often that they would take {total >> 20} MiB; {REBAKE}")
+
+
 def check_geometry(value: Any, where: str) -> None:
     """Geometry of a shape, as in `Description`."""
     kind = value.get("type") if type(value) is dict else value
+    if type(kind) is not str:
+        raise fail(f"{where}.type", f"mesh, {', '.join((*ANALYTIC, *CURVES))}", kind)
     if kind == "mesh":
         _check_mesh(fields(value, where, _MESH), where)
         return
@@ -242,8 +143,12 @@ def _check_curves(curves: dict[str, Any], where: str, least: int) -> None:
         raise fail(f"{where}.counts", f"{len(points)} control points in all", int(counts.sum(dtype=torch.int64)))
 
 
-def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0) -> None:
+def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0, left: list[int] | None = None) -> None:
     """A plugin as plain values: only plugins of the allow-list, in their places, and no file names."""
+    left = [MAX_PLUGINS] if left is None else left
+    left[0] -= 1
+    if left[0] < 0:
+        raise AssetFileError(f"{where}: is in a tree of more than {MAX_PLUGINS} plugins; {REBAKE}")
     if depth > MAX_DEPTH:
         raise AssetFileError(f"{where}: is nested too deeply; {REBAKE}")
     kind = value.get("type") if type(value) is dict else None
@@ -264,7 +169,7 @@ def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0) -> 
         if key == "data" and special:
             continue
         if type(item) is dict:
-            check_tree(item, here, CHILDREN[ROLE[kind]], depth + 1)
+            check_tree(item, here, CHILDREN[ROLE[kind]], depth + 1, left)
         elif type(item) is str:
             text(item, here)
         elif type(item) is list:
@@ -335,9 +240,12 @@ def check_content(content: Any) -> None:
         raise fail("units", "a short string", content["units"])
     if type(content["up_axis"]) is not str or not re.fullmatch("[+-]?[xyz]", content["up_axis"]):
         raise fail("up_axis", "x, y or z", content["up_axis"])
-    numbers(content["center"], "center", 3)
+    if max(map(abs, numbers(content["center"], "center", 3))) > REACH:
+        raise fail("center", f"coordinates up to {REACH:g}", "larger ones")
     if not number(content["scale"], "scale") > 0:
         raise fail("scale", "a positive number", content["scale"])
+    if not 1 / REACH <= content["scale"] <= REACH:
+        raise fail("scale", f"a number from {1 / REACH:g} to {REACH:g}", content["scale"])
     plain(content["provenance"], "provenance")
     if type(content["provenance"]) is not dict:
         raise fail("provenance", "a dict", content["provenance"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..asset.container import check_container
 from ..files import replacing
 
 MAGIC, VERSION = "mi_neural_asset checkpoint", 2
@@ -64,9 +64,13 @@ def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; {AGAIN}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); {AGAIN}") from error
+        with open(path, "rb") as stream:
+            check_container(stream, os.fstat(stream.fileno()).st_size)  # checksums: torch would read wrong weights
+            stream.seek(0)
+            content = torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:
+        text = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({text}); {AGAIN}") from error
     if not isinstance(content, dict) or content.get("magic") != MAGIC:
         raise CheckpointError(f"{path}: is not a checkpoint of mi_neural_asset; {AGAIN}")
     if content.get("version") != VERSION:
