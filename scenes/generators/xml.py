@@ -1,0 +1,54 @@
+"""Pieces of scene XML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def rgb(name: str, values: Sequence[float]) -> str:
+    """A colour."""
+    return f'<rgb name="{name}" value="{", ".join(f"{v:g}" for v in values)}"/>'
+
+
+def bsdf(kind: str, ident: str, *children: str, **values: float) -> str:
+    """A BSDF with numbers as properties; `children` as they are."""
+    numbers = "".join(f'<float name="{key}" value="{value:g}"/>' for key, value in values.items())
+    return f'    <bsdf type="{kind}" id="{ident}">{"".join(children)}{numbers}</bsdf>\n'
+
+
+def diffuse(ident: str, reflectance: Sequence[float], two_sides: bool = False) -> str:
+    """A diffuse BSDF."""
+    inner = f'<bsdf type="diffuse">{rgb("reflectance", reflectance)}</bsdf>'
+    return bsdf("twosided", ident, inner) if two_sides else bsdf("diffuse", ident, rgb("reflectance", reflectance))
+
+
+def homogeneous(ident: str, albedo: Sequence[float], scale: float, g: float = 0.0) -> str:
+    """A medium; `scale` is its extinction per unit length."""
+    phase = f'<phase type="hg"><float name="g" value="{g:g}"/></phase>' if g else '<phase type="isotropic"/>'
+    return (
+        f'    <medium type="homogeneous" id="{ident}">{rgb("albedo", albedo)}<float name="sigma_t" value="1"/>'
+        f'<float name="scale" value="{scale:g}"/>{phase}</medium>\n'
+    )
+
+
+def heterogeneous(ident: str, scale: float, albedo: str, density: str = "") -> str:
+    """A medium of volume files over their own boxes; without `density` its extinction is `scale` everywhere."""
+
+    def grid(name: str, file: str) -> str:
+        return (
+            f'<volume type="gridvolume" name="{name}"><string name="filename" value="{file}"/><boolean name="use_grid_bbox" value="true"/>'
+            '<boolean name="raw" value="true"/></volume>'
+        )
+
+    sigma_t = grid("sigma_t", density) if density else '<volume type="constvolume" name="sigma_t"><float name="value" value="1"/></volume>'
+    return (
+        f'    <medium type="heterogeneous" id="{ident}">{grid("albedo", albedo)}{sigma_t}<float name="scale" value="{scale:g}"/>'
+        '<phase type="isotropic"/></medium>\n'
+    )
+
+
+def shape(kind: str, ident: str, file: str, bsdf: str, interior: str = "", flat: bool = False) -> str:
+    """A shape from a file, which refers to a BSDF and a medium."""
+    inside = f'<ref name="interior" id="{interior}"/>' if interior else ""
+    faces = '<boolean name="face_normals" value="true"/>' if flat else ""
+    return f'    <shape type="{kind}" id="{ident}"><string name="filename" value="{file}"/>{faces}<ref id="{bsdf}"/>{inside}</shape>\n'
