@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all bench lint clean
+.PHONY: help demo test test-all fuzz bench lint clean
 
 help:
 	@echo "make demo      bake scenes/seal.xml at preview size, render it, compare it with volpath: out/demo (about 10 minutes)"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests"
+	@echo "make fuzz      hostile asset files: FILES=2000 SEED=0 (about a minute)"
 	@echo "make bench     speed of the path sampler (the other benchmarks want an asset)"
 	@echo "make lint      ruff"
 
@@ -30,6 +31,11 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest
+
+FILES ?= 2000
+SEED ?= 0
+fuzz: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --files $(FILES) --seed $(SEED)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/sampler_speed.py

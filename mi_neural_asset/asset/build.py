@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mitsuba as mi
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from . import curves
-from .vocabulary import CURVES
+from .vocabulary import CURVES, DescriptionError
 
 
 def build_shapes(shapes: list[dict[str, Any]], media: dict[str, dict[str, Any]]) -> list[tuple[str, Any]]:
@@ -20,26 +21,32 @@ def build_shapes(shapes: list[dict[str, Any]], media: dict[str, dict[str, Any]])
     Args:
         shapes: as in `Description.shapes`.
         media: trees by name; a shape's medium that is not among them is left out.
+
+    Raises:
+        DescriptionError: Mitsuba refuses a tree or a geometry; the message names it and says why.
     """
-    media_objects = {name: build_tree(tree) for name, tree in media.items()}
+    media_objects = {name: _built(f"medium {name!r}: Mitsuba refuses it", build_tree, tree) for name, tree in media.items()}
     bsdfs: dict[int, mi.BSDF] = {}
     result = []
     for shape in shapes:
-        key = id(shape["bsdf"])
+        key, name, geometry = id(shape["bsdf"]), shape["id"], shape["geometry"]
         if key not in bsdfs:
-            bsdfs[key] = build_tree(shape["bsdf"])
+            bsdfs[key] = _built(f"shape {name!r}: Mitsuba refuses its bsdf", build_tree, shape["bsdf"])
         children = {"bsdf": bsdfs[key]}
         for side in ("interior", "exterior"):
             if shape[side] in media_objects:
                 children[side] = media_objects[shape[side]]
-        geometry = shape["geometry"]
-        if geometry["type"] == "mesh":
-            result.append((shape["id"], build_mesh(shape["id"], geometry, children)))
-        elif geometry["type"] in CURVES:
-            result.append((shape["id"], curves.build(shape["id"], geometry, children)))
-        else:
-            result.append((shape["id"], {**_analytic(geometry), **children}))
+        build = build_mesh if geometry["type"] == "mesh" else curves.build if geometry["type"] in CURVES else _analytic
+        result.append((name, _built(f"shape {name!r}: Mitsuba refuses its geometry", build, name, geometry, children)))
     return result
+
+
+def _built(failure: str, build: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    try:
+        return build(*arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[-300:]
+        raise DescriptionError(f"{failure} ({reason}); correct the scene, and bake it again") from error
 
 
 def build_tree(tree: dict[str, Any]) -> mi.Object:
@@ -82,8 +89,8 @@ def _bitmap(data: torch.Tensor, srgb_gamma: bool) -> mi.Bitmap:
     return bitmap
 
 
-def _analytic(geometry: dict[str, Any]) -> dict[str, Any]:
-    return {**geometry, "to_world": transform(geometry["to_world"])}
+def _analytic(name: str, geometry: dict[str, Any], children: dict[str, Any]) -> dict[str, Any]:
+    return {**geometry, "to_world": transform(geometry["to_world"]), **children}
 
 
 def build_mesh(name: str, geometry: dict[str, Any], children: dict[str, Any]) -> mi.Mesh:

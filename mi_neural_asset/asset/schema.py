@@ -18,7 +18,8 @@ FIELDS = (
     "provenance",
 )  # fmt: skip
 MAX_SHAPES, MAX_DEPTH, MAX_PLUGINS = 1024, 16, 1000  # a description's shapes; a tree's levels and plugins
-MAX_COPIES, FREE_BYTES = 8, 256 * 2**20  # how often tensors may be used on average, beyond a size that harms nobody
+MAX_COPIES, FREE_BYTES = 8, 16 * 2**20  # how often tensors may be used on average, beyond a size that harms nobody
+SHAPE_ID = re.compile(r"(?!(?:type|id)\Z)[^.]{1,256}\Z", re.DOTALL)  # what Mitsuba takes as the name of a scene's part
 REACH = 1e18  # coordinates whose squares are finite in single precision
 
 _MESH = ("type", "vertices", "faces", "normals", "texcoords", "face_normals", "flip_normals", "attributes")
@@ -59,8 +60,8 @@ def check_description(value: Any, where: str) -> None:
     for k, shape in enumerate(shapes):
         here = f"{where}.shapes[{k}]"
         fields(shape, here, ("id", "geometry", "bsdf", "interior", "exterior"))
-        if type(shape["id"]) is not str or not 0 < len(shape["id"]) <= 256 or shape["id"] in names:
-            raise fail(f"{here}.id", "a unique name", shape["id"])
+        if type(shape["id"]) is not str or not SHAPE_ID.match(shape["id"]) or shape["id"] in names:
+            raise fail(f"{here}.id", "a unique name without '.', other than 'type' and 'id'", shape["id"])
         names.add(shape["id"])
         check_geometry(shape["geometry"], f"{here}.geometry")
         check_tree(shape["bsdf"], f"{here}.bsdf", ("BSDF",))
@@ -82,8 +83,9 @@ def _check_use(value: dict[str, Any], where: str) -> None:
         if isinstance(item, (dict, list)):
             stack.extend(item.values() if isinstance(item, dict) else item)
         elif type(item) is Tensor and item.layout == torch.strided:
-            total += item.numel() * item.element_size()
-            own[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+            there = item.untyped_storage().nbytes()
+            total += min(item.numel() * item.element_size(), there)
+            own[item.untyped_storage().data_ptr()] = there
     if total > max(FREE_BYTES, MAX_COPIES * sum(own.values())):
         raise AssetFileError(f"{where}: refers to the same values so often that they would take {total >> 20} MiB; {REBAKE}")
 
@@ -154,7 +156,7 @@ def check_tree(value: Any, where: str, roles: Sequence[str], depth: int = 0, lef
     kind = value.get("type") if type(value) is dict else None
     if type(kind) is not str or ROLE.get(kind) not in roles:
         allowed = ", ".join(name for name, role in ROLE.items() if role in roles)
-        raise fail(f"{where}.type" if type(value) is dict else where, f"one of {allowed}", kind if kind else value)
+        raise fail(f"{where}.type" if type(value) is dict else where, f"one of {allowed}", value if kind is None else kind)
     special = {"rgb": _rgb, "spectrum": _spectrum, "transform": _transform, "bitmap": _bitmap, "gridvolume": _grid}.get(
         kind
     )
