@@ -70,6 +70,8 @@ def zoo(mi):
         geometry["control_points"] *= torch.tensor([0.3, 0.3, 0.3, 0.4])
         geometry["control_points"][:, :3] += torch.tensor([0.54, 0.0, 0.54]) if name == "hair" else torch.tensor([0.0, -0.4, 0.0])
         scene[name] = curves.build(name, geometry, {"bsdf": mi.load_dict(bsdf)})
+    back = mi.ScalarTransform4f().translate([0.3, 0.35, -0.1]).rotate([1, 0, 0], 90)  # its front is away from the camera
+    scene["one_sided"] = {"type": "rectangle", "to_world": back.scale(0.2), "bsdf": {"type": "roughplastic", "diffuse_reflectance": RED}}
     return scene
 
 

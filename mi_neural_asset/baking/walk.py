@@ -207,7 +207,8 @@ def walk(
         survival = dr.max(beta) * eta2
         if dr.hint(coloured, mode="scalar"):
             survival = dr.max(beta * dr.rsqrt(dr.maximum(balance, 1e-12))) * eta2
-        finite = dr.isfinite(survival) & dr.isfinite(dr.sum(beta)) & _usable(o, d)
+        going = _usable(o, d) | (dr.max(beta) <= 0)  # a BSDF that reflects nothing may give no direction
+        finite = dr.isfinite(survival) & dr.isfinite(dr.sum(beta)) & going
         invalid = active & (~finite | (collision & (dr.norm(o - center) > 1.01 * radius)))
         playing = (scatter | surface) & ~invalid
         roulette = playing & (events >= rr_depth)

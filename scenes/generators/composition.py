@@ -11,9 +11,9 @@ from .writing import document
 PARTS = ("candle", "milk", "dragon")
 PLACES = (  # asset, id, turn about z in degrees, x, y
     ("candle", "candle_left", 20, -1.35, 0.35),
-    ("dragon", "dragon_behind", -20, 0.0, 0.7),
-    ("milk", "milk_in_front", 0, 0.35, -0.85),
-    ("candle", "candle_right", 200, 1.25, -0.15),
+    ("dragon", "dragon_behind", -20, -0.3, 0.45),
+    ("milk", "milk_in_front", 0, 0.6, -0.75),
+    ("candle", "candle_right", 200, 1.35, 0.5),
 )
 _STAGE = """    <sensor type="perspective">
         <float name="fov" value="36"/>

@@ -8,7 +8,7 @@ from . import files, mesh, xml
 from .asset import Asset
 from .implicit import blend, capsule, ellipsoid
 
-LOW, HIGH = (-0.82, -0.82, -0.05), (0.82, 0.82, 1.6)
+LOW, HIGH = (-0.82, -0.82, -0.05), (0.82, 0.82, 1.72)
 STATIONS = 1200
 
 
@@ -63,7 +63,7 @@ def distance(p: np.ndarray) -> np.ndarray:
     jaw = capsule(q, (0, -0.04, -0.09), (0, -0.25, -0.15), 0.055, 0.035)
     brow = capsule(side, (0.06, 0.02, 0.09), (0.075, -0.14, 0.085), 0.035, 0.02)
     nose = ellipsoid(side, (0.035, -0.33, 0.03), (0.03, 0.035, 0.03))
-    horn = [(0.06, 0.06, 0.09), (0.1, 0.16, 0.17), (0.13, 0.25, 0.29), (0.12, 0.28, 0.4)]
+    horn = [(0.06, 0.06, 0.09), (0.1, 0.16, 0.17), (0.13, 0.24, 0.26), (0.12, 0.26, 0.34)]
     horns = [capsule(side, a, b, 0.03 - 0.008 * k, 0.022 - 0.008 * k) for k, (a, b) in enumerate(zip(horn[:-1], horn[1:], strict=True))]
     whisker = capsule(side, (0.06, -0.3, -0.02), (0.22, -0.3, -0.1), 0.016, 0.008)
     mane = [capsule(side, (0.08, 0.05, 0.02), (0.22, 0.16 + 0.03 * k, 0.1 - 0.11 * k), 0.045, 0.008) for k in range(3)]
@@ -75,7 +75,7 @@ def distance(p: np.ndarray) -> np.ndarray:
 
 def make() -> Asset:
     """The dragon, about a unit and a half tall."""
-    figure = mesh.standing(mesh.level_set(distance, LOW, HIGH, 0.0125))
+    figure = mesh.standing(mesh.level_set(distance, LOW, HIGH, 0.0135))
     body = (
         xml.bsdf("dielectric", "dragon_surface", int_ior=1.5, ext_ior=1.0)
         + xml.homogeneous("dragon_jade", (0.93, 0.99, 0.95), 70)

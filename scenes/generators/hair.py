@@ -30,7 +30,7 @@ def strands() -> list[np.ndarray]:
                 size=2
             )
             reach = end * rng.uniform(0.93, 1.0)
-            z = TOP - (TOP - 0.05) * reach * t - 0.012 * np.abs(spread[:1]) * t
+            z = TOP - 1.53 * reach * t - 0.012 * np.abs(spread[:1]) * t
             radius = 0.0028 * (1 - 0.75 * t**2)
             result.append(np.concatenate([middle + loose, z, radius], -1))
     return result
