@@ -69,7 +69,10 @@ def generate(name: str) -> Any:  # noqa: ANN401
     Raises:
         ImportError: the generator needs a library of the extra `scenes`; the message names it.
     """
-    return _module(name).make()
+    try:
+        return _module(name).make()
+    except ModuleNotFoundError as error:
+        raise ImportError(f"the scene {name!r} needs {error.name}: pip install 'mi-neural-asset[scenes]'") from error
 
 
 def write(name: str, folder: str | os.PathLike) -> list[Path]:

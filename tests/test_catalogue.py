@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,12 @@ def test_scene_can_be_baked(llvm, folder, name):
     assert (paths.status == 0).float().mean() > 0.25
     assert all(np.isfinite(getattr(paths, field).numpy()).all() for field in ("x_o", "w_o", "n", "x_i", "w_i", "beta"))
     assert paths.beta.mean() > 0.03 and not paths.direct.all()
+
+
+def test_missing_library_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "skimage.measure", None)
+    assert cli.main(["scenes", "bunny", "--write", str(tmp_path)]) == 1
+    assert "'bunny' needs skimage" in (error := capsys.readouterr().err) and "mi-neural-asset[scenes]" in error
 
 
 @pytest.mark.parametrize("name", ["candle", "bunny", "hair", "bricks"])

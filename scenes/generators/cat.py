@@ -53,7 +53,9 @@ def make() -> Asset:
     figure = mesh.standing(mesh.level_set(distance, LOW, HIGH, 0.0135))
     body = (
         xml.bsdf("roughdielectric", "cat_surface", int_ior=1.45, ext_ior=1.0, alpha=0.12)
-        + xml.heterogeneous("slabs", 60, "cat_albedo.vol")
+        + xml.heterogeneous("slabs", 60, "cat_albedo.vol", "cat_density.vol")
         + xml.shape("ply", "cat", "cat.ply", "cat_surface", "slabs")
     )
-    return Asset(body, {"cat.ply": files.ply(figure), "cat_albedo.vol": files.volume(slabs(), (-0.7, -0.7, -0.02), (0.7, 0.7, 1.48))})
+    box = (-0.7, -0.7, -0.02), (0.7, 0.7, 1.48)
+    volumes = {"cat_albedo.vol": files.volume(slabs(), *box), "cat_density.vol": files.volume(np.ones((2, 2, 2, 1)), *box)}
+    return Asset(body, {"cat.ply": files.ply(figure), **volumes})

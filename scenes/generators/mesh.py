@@ -100,15 +100,9 @@ def volume(mesh: Mesh) -> float:
 
 
 def level_set(distance: Callable[[np.ndarray], np.ndarray], low: Sequence[float], high: Sequence[float], step: float) -> Mesh:
-    """The surface distance = 0 of points [..., 3] within a box, by marching cubes; the largest piece alone.
+    """The surface distance = 0 of points [..., 3] within a box, by marching cubes; the largest piece alone."""
+    from skimage.measure import label, marching_cubes
 
-    Raises:
-        ImportError: scikit-image is not installed.
-    """
-    try:
-        from skimage.measure import label, marching_cubes
-    except ImportError as error:
-        raise ImportError("this scene needs scikit-image: pip install 'mi-neural-asset[scenes]'") from error
     axes = [np.arange(a, b, step) + 0.37 * step for a, b in zip(low, high, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
     coarse = distance(points[2::4, 2::4, 2::4])

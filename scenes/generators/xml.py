@@ -31,8 +31,8 @@ def homogeneous(ident: str, albedo: Sequence[float], scale: float, g: float = 0.
     )
 
 
-def heterogeneous(ident: str, scale: float, albedo: str, density: str = "") -> str:
-    """A medium of volume files over their own boxes; without `density` its extinction is `scale` everywhere."""
+def heterogeneous(ident: str, scale: float, albedo: str, density: str) -> str:
+    """A medium of two volume files over their own boxes; its extinction per unit length is `scale` times the density."""
 
     def grid(name: str, file: str) -> str:
         return (
@@ -40,9 +40,9 @@ def heterogeneous(ident: str, scale: float, albedo: str, density: str = "") -> s
             '<boolean name="raw" value="true"/></volume>'
         )
 
-    sigma_t = grid("sigma_t", density) if density else '<volume type="constvolume" name="sigma_t"><float name="value" value="1"/></volume>'
+    volumes = grid("albedo", albedo) + grid("sigma_t", density)
     return (
-        f'    <medium type="heterogeneous" id="{ident}">{grid("albedo", albedo)}{sigma_t}<float name="scale" value="{scale:g}"/>'
+        f'    <medium type="heterogeneous" id="{ident}">{volumes}<float name="scale" value="{scale:g}"/>'
         '<phase type="isotropic"/></medium>\n'
     )
 
