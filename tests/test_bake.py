@@ -195,6 +195,19 @@ def test_short_bake_learns_albedo_and_distribution(marble: dict) -> None:
     assert np.isfinite(trained["ray_nll"])
 
 
+def test_albedo_begins_at_the_mean_throughput(llvm, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    """Two cards that rarely light each other: nearly all paths are direct or lost, and their mean is where training begins."""
+    from mi_neural_asset.baking import presets
+
+    monkeypatch.setitem(presets.PRESETS, "preview", presets.BakeConfig(batch=384, buffer=16384, validation=8192))
+    grey = {"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.5, 0.2, 0.1]}}}
+    turned = llvm.ScalarTransform4f().translate([0, 1, 1]).rotate([1, 0, 0], 90)
+    cards = {"a": {"type": "rectangle", "bsdf": grey}, "b": {"type": "rectangle", "to_world": turned, "bsdf": grey}}
+    asset = bake({"type": "scene", **cards}, steps=1)
+    ratio = asset.provenance["validation"]["albedo_ratio"]
+    assert all(abs(value - 1) < 0.25 for value in ratio), ratio  # from 0.97 they would be 10 to 300
+
+
 def test_nap_train_bakes_when_rendered(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
     out = tmp_path / "trained.pt"
     scene = llvm.load_dict(

@@ -209,6 +209,8 @@ class Bake:
     def _optimise(self) -> None:
         self._progress.update(self._fraction(), "sampling paths")
         self._held_out = self.buffer.validation(self.config.validation)
+        if self.trainer.step == 0:
+            self.trainer.start_albedo(self._held_out.beta.mean(0))
         preview = Preview(self) if self.options.preview_image else None
         last_save = last_check = last = time.monotonic()
         text, flow = "", 0.0

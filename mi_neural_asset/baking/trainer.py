@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.transport import Transport
+from ..model.transport import ALBEDO_OFFSET, Transport
 from ..threads import torch_at_work
 from .buffer import Batch, PathBuffer
 from .losses import losses
@@ -40,6 +40,17 @@ class Trainer:
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
         self.step = 0
         self._good = copy.deepcopy(self.state())
+
+    @torch.no_grad()
+    def start_albedo(self, mean: Tensor) -> None:
+        """Let the albedo network begin at a mean throughput, [3].
+
+        On its way down from far above, an albedo of few live paths can overshoot to where its softplus has no gradient left.
+        """
+        value = mean.clamp(1e-4, 10.0)
+        for model in (self.model, self.average):
+            model.albedo_net.last.bias.copy_(value.expm1().log() - ALBEDO_OFFSET)
+        self.keep_good()
 
     def schedule(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the whole bake, in parts of its peak."""
