@@ -11,18 +11,18 @@ import math
 
 import drjit as dr
 import mitsuba as mi
+import torch
 from torch import Tensor
 
 from .interop import to_torch
 
 SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
 FALL_OFF = 2.0  # a distance t, in radii, is told as exp(-2 t); 0: nothing was met
-OUTSIDE = 0.75  # share of the directions that point away from the surface
 
 
 def directions(count: int) -> list[tuple[float, float, float]]:
-    """Unit directions about the z axis, on a spiral of equal areas above the surface and a coarser one below."""
-    above = math.ceil(OUTSIDE * count)
+    """Unit directions about the z axis, on a spiral of equal areas: one half above the surface, the other below."""
+    above = math.ceil(count / 2)
     heights = [(k + 0.5) / above for k in range(above)] + [-(k + 0.5) / (count - above) for k in range(count - above)]
     turn = math.pi * (3 - math.sqrt(5))
     return [(math.sqrt(1 - z * z) * math.cos(k * turn), math.sqrt(1 - z * z) * math.sin(k * turn), z) for k, z in enumerate(heights)]
@@ -49,26 +49,21 @@ class Occlusion:
     def __init__(self, scene: mi.Scene, center: list[float], scale: float, count: int) -> None:
         self._scene, self._center, self._scale, self.count = scene, mi.ScalarPoint3f([float(c) for c in center]), float(scale), count
 
-    def trace(self, x: mi.Point3f, n: mi.Vector3f) -> list[mi.Float]:
-        """exp(-2 t) of each direction, x in normalised units, n the normal on the viewer's side."""
-        t, b = _tangents(n)
-        values = []
-        for d in directions(self.count):
-            w = d[0] * t + d[1] * b + d[2] * n
-            start = self._center + self._scale * (mi.Vector3f(x) + math.copysign(SELF_OFFSET, d[2]) * n)
-            pi = self._scene.ray_intersect_preliminary(mi.Ray3f(mi.Point3f(start), w))
-            values.append(dr.select(pi.is_valid(), dr.exp(-FALL_OFF / self._scale * pi.t), 0))
-        return values
-
     def tensor(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
-        """The same as [N, count]."""
-        width = dr.width(x)
-        if not self.count:
-            import torch
+        """exp(-2 t) of each direction, [N, count]; x in normalised units, n the normal on the viewer's side.
 
-            return torch.empty(width, 0, device=device)
-        result = dr.empty(mi.Float, width * self.count)
-        rows = dr.arange(mi.UInt32, width) * self.count
-        for k, value in enumerate(self.trace(x, n)):
-            dr.scatter(result, value, rows + k)
-        return to_torch(result, device).view(width, self.count)
+        The rays of a point are neighbours in a wavefront: they visit the same part of the asset.
+        """
+        width = dr.width(x)
+        if not self.count or not width:
+            return torch.empty(width, self.count, device=device)
+        around = [mi.Float(list(axis)) for axis in zip(*directions(self.count), strict=True)]
+        index = dr.arange(mi.UInt32, width * self.count)
+        point = index // self.count
+        d = dr.gather(mi.Vector3f, mi.Vector3f(*around), index - point * self.count)
+        n = dr.gather(mi.Vector3f, n, point)
+        t, b = _tangents(n)
+        start = dr.gather(mi.Vector3f, mi.Vector3f(x), point) + dr.select(d.z > 0, SELF_OFFSET, -SELF_OFFSET) * n
+        ray = mi.Ray3f(mi.Point3f(self._center + self._scale * start), d.x * t + d.y * b + d.z * n)
+        pi = self._scene.ray_intersect_preliminary(ray)
+        return to_torch(dr.select(pi.is_valid(), dr.exp(-FALL_OFF / self._scale * pi.t), 0), device).view(width, self.count)

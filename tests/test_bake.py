@@ -164,7 +164,7 @@ def test_saved_asset_gives_the_same_picture(marble: dict, tmp_path: Path, llvm) 
     kept = bake(marble, steps=5)
     kept.save(tmp_path / "a.pt")
     nap_path = llvm.load_dict({"type": "nap_path"})
-    # one sample per pixel: the order in which Mitsuba's film adds several of them depends on the threads
+    # one sample per pixel and a box filter: the order in which the film adds several values depends on the threads
     pictures = [
         np.asarray(llvm.render(preview_scene(weights, list(kept.center), kept.scale, 64), spp=1, integrator=nap_path))
         for weights in (remember(kept, "kept"), str(tmp_path / "a.pt"))

@@ -435,9 +435,10 @@ WEIGHT = "albedo_net"
 
 
 CASES = [
-    ("version", 2, r"version: the file has format 2.*upgrade mi_neural_asset"),
-    ("version", "1", r"version: expected a number"),
-    ("version", True, r"version: expected a number"),
+    ("version", 3, r"version: the file has format 3.*upgrade mi_neural_asset"),
+    ("version", 1, r"version: the file has format 1.*bake it again"),
+    ("version", "1", r"version: expected 2"),
+    ("version", True, r"version: expected 2"),
     ("kind", "far_field", r"kind: expected one of transport, got 'far_field'"),
     ("units", "", r"units: expected"),
     ("up_axis", "w", r"up_axis: expected x, y or z, got 'w'"),

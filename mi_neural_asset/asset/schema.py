@@ -12,7 +12,7 @@ from torch import Tensor
 from .values import MAX_VALUES, REBAKE, AssetFileError, fail, fields, flag, matrix, number, numbers, plain, tensor, text
 from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE
 
-MAGIC, VERSION, KINDS = "mi_neural_asset asset", 1, ("transport",)
+MAGIC, VERSION, KINDS = "mi_neural_asset asset", 2, ("transport",)
 FIELDS = (
     "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights",
     "provenance",
@@ -229,12 +229,10 @@ def check_content(content: Any) -> None:
         )
     version = content.get("version")
     if type(version) is not int or version < 1:
-        raise fail("version", f"a number from 1 to {VERSION}", version)
-    if version > VERSION:
-        raise AssetFileError(
-            f"version: the file has format {version}, this mi_neural_asset reads up to {VERSION}; "
-            "upgrade mi_neural_asset"
-        )
+        raise fail("version", f"{VERSION}", version)
+    if version != VERSION:
+        cure = "upgrade mi_neural_asset" if version > VERSION else "its networks read other inputs than today's: bake it again"
+        raise AssetFileError(f"version: the file has format {version}, this mi_neural_asset reads format {VERSION}; {cure}")
     fields(content, "asset", FIELDS)
     if content["kind"] not in KINDS:
         raise fail("kind", f"one of {', '.join(KINDS)}", content["kind"])

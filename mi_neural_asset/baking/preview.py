@@ -34,7 +34,7 @@ def preview_scene(weights: str, center: list[float], radius: float, size: int = 
             },
             "sensor": {
                 "type": "perspective", "fov": 36, "to_world": t().look_at(eye, c, [0, 1, 0]),
-                "film": {"type": "hdrfilm", "width": size, "height": size}, "sampler": {"type": "independent"},
+                "film": {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"}}, "sampler": {"type": "independent"},
             },
         },
         parallel=False,

@@ -21,7 +21,7 @@ class ModelConfig:
     proxy: str = "sphere"  # surface that carries u_i
     proxy_margin: float = 0.03  # relative distance between the asset's bound and the proxy
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
-    occlusion: int = 16  # directions about the normal along which distances to the asset itself are told to all networks
+    occlusion: int = 64  # directions about the normal along which distances to the asset itself are told to all networks
     width: int = 64  # hidden features of the four flow networks
     depth: int = 4  # hidden layers of the flow networks
     knots: int = 16  # bins of each spline
@@ -45,7 +45,7 @@ class ModelConfig:
         if not 0 <= self.proxy_margin <= 1:
             raise ValueError(f"ModelConfig.proxy_margin: expected a number in [0, 1], got {self.proxy_margin!r}")
         bounds = {
-            "occlusion": (0, 64),
+            "occlusion": (0, 256),
             "width": (1, 1024), "depth": (1, 16), "knots": (2, 128), "albedo_width": (1, 1024), "albedo_depth": (1, 16),
             "triplane": (2, 1024), "cubemap": (2, 512), "line": (2, 1024), "features": (1, 64),
         }  # fmt: skip
