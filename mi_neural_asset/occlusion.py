@@ -17,7 +17,7 @@ from torch import Tensor
 from .interop import to_torch
 
 SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
-FALL_OFF = 2.0  # a distance t, in radii, is told as exp(-2 t); 0: nothing was met
+FALL_OFFS = (2.0, 16.0)  # a distance t, in radii, is told as exp(-2 t) and exp(-16 t); 0: nothing was met
 
 
 def directions(count: int) -> list[tuple[float, float, float]]:
@@ -50,13 +50,13 @@ class Occlusion:
         self._scene, self._center, self._scale, self.count = scene, mi.ScalarPoint3f([float(c) for c in center]), float(scale), count
 
     def tensor(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
-        """exp(-2 t) of each direction, [N, count]; x in normalised units, n the normal on the viewer's side.
+        """exp(-2 t) of each direction, then exp(-16 t): [N, 2 count]; x in normalised units, n the normal on the viewer's side.
 
         The rays of a point are neighbours in a wavefront: they visit the same part of the asset.
         """
         width = dr.width(x)
         if not self.count or not width:
-            return torch.empty(width, self.count, device=device)
+            return torch.empty(width, len(FALL_OFFS) * self.count, device=device)
         around = [mi.Float(list(axis)) for axis in zip(*directions(self.count), strict=True)]
         index = dr.arange(mi.UInt32, width * self.count)
         point = index // self.count
@@ -66,4 +66,5 @@ class Occlusion:
         start = dr.gather(mi.Vector3f, mi.Vector3f(x), point) + dr.select(d.z > 0, SELF_OFFSET, -SELF_OFFSET) * n
         ray = mi.Ray3f(mi.Point3f(self._center + self._scale * start), d.x * t + d.y * b + d.z * n)
         pi = self._scene.ray_intersect_preliminary(ray)
-        return to_torch(dr.select(pi.is_valid(), dr.exp(-FALL_OFF / self._scale * pi.t), 0), device).view(width, self.count)
+        near = [to_torch(dr.select(pi.is_valid(), dr.exp(-f / self._scale * pi.t), 0), device) for f in FALL_OFFS]
+        return torch.cat([values.view(width, self.count) for values in near], -1)

@@ -163,7 +163,7 @@ def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa:
         x_o, w_o, n, w = (torch.tensor(v, dtype=torch.float32) for v in (0.8 * unit[0], *unit[1:]))
         z = rng.random((3, count)).astype(np.float32)
         mi = llvm
-        around = torch.tensor(rng.random((count, model.config.occlusion)), dtype=torch.float32)
+        around = torch.tensor(rng.random((count, model.config.surroundings)), dtype=torch.float32)
         pair = mi.Point2f(mi.Float(z[1]), mi.Float(z[2]))
         event = engine.begin(to_vector(x_o, mi.Point3f), to_vector(w_o), to_vector(n), around, mi.Float(z[0]), pair, False)
         rows = mi.UInt32(np.arange(count, dtype=np.uint32))

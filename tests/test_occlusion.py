@@ -16,11 +16,13 @@ def test_distances_inside_and_outside_a_sphere(llvm) -> None:  # noqa: ANN001
     values = Occlusion(scene, CENTER, RADIUS, 16).tensor(llvm.Point3f(n), llvm.Vector3f(n), "cpu").numpy()
     height = np.array(directions(16))[:, 2]
     assert (height > 0).sum() == 8
-    assert (values[:, height > 0] == 0).all()
+    assert (values[:, np.tile(height > 0, 2)] == 0).all()
     start = 1 - SELF_OFFSET
     along = -start * height[height < 0]
     chord = along + np.sqrt(along**2 + 1 - start**2)
-    np.testing.assert_allclose(values[:, height < 0], np.exp(-2 * chord)[None].repeat(200, 0), atol=1e-4)
+    far, near = values[:, :16], values[:, 16:]
+    np.testing.assert_allclose(far[:, height < 0], np.exp(-2 * chord)[None].repeat(200, 0), atol=1e-4)
+    np.testing.assert_allclose(near[:, height < 0], np.exp(-16 * chord)[None].repeat(200, 0), atol=5e-4)
 
 
 def test_a_wall_is_seen_where_it_stands(llvm) -> None:  # noqa: ANN001
@@ -34,7 +36,7 @@ def test_a_wall_is_seen_where_it_stands(llvm) -> None:  # noqa: ANN001
     )
     lean = np.array(directions(24))[:, 0]
     expected = np.where(lean > 1e-6, np.exp(-2 / np.maximum(lean, 1e-6)), 0)
-    np.testing.assert_allclose(values.numpy()[0], expected, atol=1e-3)
+    np.testing.assert_allclose(values.numpy()[0, :24], expected, atol=1e-3)
     assert (expected > 0.05).sum() >= 4
 
 

@@ -21,7 +21,7 @@ class ModelConfig:
     proxy: str = "sphere"  # surface that carries u_i
     proxy_margin: float = 0.03  # relative distance between the asset's bound and the proxy
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
-    occlusion: int = 64  # directions about the normal along which distances to the asset itself are told to all networks
+    occlusion: int = 24  # directions about the normal along which distances to the asset itself are told to the networks
     width: int = 64  # hidden features of the four flow networks
     depth: int = 4  # hidden layers of the flow networks
     knots: int = 16  # bins of each spline
@@ -52,6 +52,11 @@ class ModelConfig:
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"ModelConfig.{name}: expected {low} to {high}, got {getattr(self, name)}")
+
+    @property
+    def surroundings(self) -> int:
+        """Numbers that `Occlusion` tells of a point: two of each direction."""
+        return 2 * self.occlusion
 
     @classmethod
     def paper(cls, **changes: Any) -> ModelConfig:  # noqa: ANN401

@@ -21,11 +21,11 @@ PERIODIC = (False, True, False, True)
 class Flow(nn.Module):
     """The four networks and the grids of s.
 
-    `site` below is what networks read about (x_o, w_o), one tensor [N, site_inputs] for each step
+    `site` below is what networks read about (x_o, w_o), one tensor [N, site_inputs[j]] for each step
     (`mi_neural_asset.model.transport.Transport.sites`).
     """
 
-    def __init__(self, config: ModelConfig, site_inputs: int, exit_inputs: int) -> None:
+    def __init__(self, config: ModelConfig, site_inputs: list[int], exit_inputs: int) -> None:
         super().__init__()
         f = config.features
         self.knots, self.line, self.cubemap = config.knots, config.line, config.cubemap
@@ -34,7 +34,7 @@ class Flow(nn.Module):
         self.s3_grid = Grid(config.line, f)  # for step 4
         extra = (0, f, f + exit_inputs, 2 * f + exit_inputs)
         self.steps = nn.ModuleList(
-            MLP(site_inputs + extra[j], config.width, config.depth, splines.raw_size(config.knots, PERIODIC[j]))
+            MLP(site_inputs[j] + extra[j], config.width, config.depth, splines.raw_size(config.knots, PERIODIC[j]))
             for j in range(4)
         )
 

@@ -35,9 +35,14 @@ class Transport(nn.Module):
         f = config.features
         self.position_grid = Grid(3 * config.triplane**2, 5 * f)  # columns: steps 1 to 4, albedo
         self.direction_grid = Grid(6 * config.cubemap**2, 5 * f)
-        site_inputs = 2 * f + self.coordinates.site_inputs + config.occlusion
-        self.flow = Flow(config, site_inputs, self.coordinates.exit_inputs)
-        self.albedo_net = MLP(site_inputs, config.albedo_width, config.albedo_depth, 1)
+        known = 2 * f + self.coordinates.site_inputs
+        inputs = [known + len(range(config.surroundings)[self._heard(j)]) for j in range(5)]
+        self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
+        self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
+
+    def _heard(self, j: int) -> slice:
+        """Which columns of the occlusion network j reads: for w_i at a given u_i a few are enough."""
+        return slice(0, self.config.occlusion, 2) if j in (2, 3) else slice(None)
 
     def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
         """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo.
@@ -46,15 +51,16 @@ class Transport(nn.Module):
             x_o: points, [N, 3], normalised space.
             w_o: unit directions away from the asset, [N, 3].
             n: unit normals at x_o, [N, 3].
-            occlusion: what `Occlusion` says about x_o, [N, config.occlusion]; may be left out where that is 0.
+            occlusion: what `Occlusion` says about x_o, [N, config.surroundings]; may be left out where that is 0.
         """
         f = self.config.features
         positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
         directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
         plain = self.coordinates.site(n, w_o)
-        if self.config.occlusion:
-            plain = torch.cat([plain, occlusion], -1)
-        return [torch.cat([positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f], plain], -1) for j in range(5)]
+        if occlusion is None:
+            occlusion = plain.new_empty(plain.shape[0], 0)
+        parts = [(positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f]) for j in range(5)]
+        return [torch.cat([*part, plain, occlusion[:, self._heard(j)]], -1) for j, part in enumerate(parts)]
 
     def albedo(self, sites: list[Tensor]) -> Tensor:
         """alpha, [N, 3], non-negative."""

@@ -79,7 +79,7 @@ def _use(asset: Any, mitsuba: bool) -> None:
 
     asset.summary().encode()
     model, x = asset.model(), torch.nn.functional.normalize(torch.linspace(-1, 1, 24).reshape(8, 3), dim=-1)
-    around = torch.zeros(8, asset.config.occlusion)
+    around = torch.zeros(8, asset.config.surroundings)
     with torch.no_grad():
         assert model.log_density(x, x, x, 1.03 * x, x, around).shape == (8, 3)
         assert model.albedo(model.sites(x, x, x, around)).isnan().sum() == 0 or not mitsuba
