@@ -228,6 +228,23 @@ def test_first_hits_are_uniform_lines(llvm):
     assert min(p) > SIGNIFICANCE / len(p), p
 
 
+def test_beam_meets_the_asset_where_it_points(llvm):
+    """Parallel rays through a square: first hits are uniform over it, and rays that miss are drawn again."""
+    from mi_neural_asset.baking.sampler import Beam
+
+    sampler = sampler_of(llvm, {"s": {"type": "sphere", "bsdf": {"type": "diffuse"}}})
+    beam = Beam(llvm.Point3f(0.5, -0.1, 3), llvm.Vector3f(0.7, 0, 0), llvm.Vector3f(0, 0.2, 0), llvm.Vector3f(0, 0, -1))
+    paths = sampler.sample(20000, 3, beam)
+    x, y, z = paths.x_o.double().T
+    assert torch.equal(paths.w_o, torch.tensor([[0.0, 0.0, 1.0]]).expand(20000, 3))
+    assert torch.allclose(x**2 + y**2 + z**2, torch.ones(1, dtype=torch.float64), atol=1e-5) and (z >= 0).all()
+    area = math.asin(0.1) + 0.1 * math.sqrt(0.99) - 0.1  # of the part of the square within the unit disc
+    p = [stats.binomtest(20000, 20000 + paths.misses, area / 0.14).pvalue]
+    p.append(stats.kstest((y / 0.2 + 0.5)[x < 0.9].numpy(), "uniform").pvalue)
+    assert min(p) > SIGNIFICANCE / len(p), p
+    assert sampler.sample(1000, 3, beam).x_i.equal(paths.x_i[:1000])
+
+
 def test_direct_paths_of_a_convex_diffuse_body(llvm):
     """One event, then out: all direct, beta is the reflectance, directions are unit vectors, x_i is x_o."""
     bsdf = {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.8, 0.5, 0.2]}}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import walk as _walk
+from .walk import Beam
 
 EXITED, ABSORBED, TRUNCATED, INVALID = _walk.EXITED, _walk.ABSORBED, _walk.TRUNCATED, _walk.INVALID
 
@@ -88,10 +89,11 @@ class PathSampler:
         self.lanes, self.rr_depth, self.max_events = int(lanes), int(rr_depth), int(max_events)
         self._traits = _walk.Traits.of(scene)
 
-    def sample(self, count: int, seed: int) -> Paths:
+    def sample(self, count: int, seed: int, beam: Beam | None = None) -> Paths:
         """Exactly `count` paths that hit the asset; the same for the same (count, seed) whatever the number of lanes.
 
-        Path i depends on (seed, i) alone: a larger count continues a smaller one.
+        Path i depends on (seed, i) alone: a larger count continues a smaller one.  With a `beam` the viewer's rays are drawn from
+        it instead of from all around.
         """
         if count < 1:
             raise ValueError(f"count: expected at least 1, got {count}")
@@ -101,6 +103,7 @@ class PathSampler:
             dr.opaque(mi.Point3f, self.center),
             dr.opaque(mi.Float, self.radius),
             self._traits,
+            beam,
             dr.opaque(mi.UInt32, count),
             dr.opaque(mi.UInt32, seed & 0xFFFFFFFF),
             self.lanes,

@@ -19,6 +19,7 @@ worth K beta_k / balance_k.  There is no upper bound below 1: it would make the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import drjit as dr
@@ -50,6 +51,16 @@ class Traits:
             null_collisions=any(not m.is_homogeneous() for m in media),
             coloured=any(_is_coloured(m) for m in media),
         )
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Parallel rays through a parallelogram: corner + a x + b y for x, y in [0, 1), all in one direction."""
+
+    corner: mi.Point3f
+    a: mi.Vector3f
+    b: mi.Vector3f
+    direction: mi.Vector3f  # unit
 
 
 def _is_coloured(medium: mi.Medium) -> bool:
@@ -97,6 +108,7 @@ def walk(
     center: mi.Point3f,
     radius: mi.Float,
     traits: Traits,
+    beam: Beam | None,
     count: mi.UInt32,
     seed: mi.UInt32,
     lanes: int,
@@ -106,6 +118,7 @@ def walk(
 ) -> mi.UInt32:
     """Trace `count` paths into `out`; return each lane's number of loop iterations."""
     media, null_collisions, coloured = traits.media, traits.null_collisions, traits.coloured
+    enter = _entering_rays(center, radius, beam)
     active = dr.full(mi.Bool, True, lanes)
     idle = mi.Bool(True)  # the lane needs a path
     fresh = mi.Bool(True)  # the path has not hit the asset yet
@@ -134,7 +147,7 @@ def walk(
             misses = mi.UInt32(0)
 
         if active & fresh:
-            o, d = _entering_ray(rng, center, radius)
+            o, d = enter(rng)
             medium = dr.zeros(mi.MediumPtr)
             beta = mi.UnpolarizedSpectrum(1)
             balance = mi.UnpolarizedSpectrum(1)
@@ -236,14 +249,23 @@ def walk(
     return iterations
 
 
-def _entering_ray(rng: mi.PCG32, center: mi.Point3f, radius: mi.Float) -> tuple[mi.Point3f, mi.Vector3f]:
-    """Uniform point on the bounding sphere (0.1 % larger), cosine-weighted direction into it.
+def _entering_rays(
+    center: mi.Point3f, radius: mi.Float, beam: Beam | None
+) -> Callable[[mi.PCG32], tuple[mi.Point3f, mi.Vector3f]]:
+    """What draws rays of the beam; without one: uniform point on the bounding sphere (0.1 % larger), cosine-weighted direction into it.
 
-    This is the uniform density over the lines that meet the sphere; the margin changes nothing but the rate of misses.
+    The latter is the uniform density over the lines that meet the sphere; the margin changes nothing but the rate of misses.
     """
-    outward = mi.warp.square_to_uniform_sphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
-    local = mi.warp.square_to_cosine_hemisphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
-    return mi.Point3f(center + 1.001 * radius * outward), mi.Frame3f(-outward).to_world(local)
+
+    def from_all_around(rng: mi.PCG32) -> tuple[mi.Point3f, mi.Vector3f]:
+        outward = mi.warp.square_to_uniform_sphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
+        local = mi.warp.square_to_cosine_hemisphere(mi.Point2f(rng.next_float32(), rng.next_float32()))
+        return mi.Point3f(center + 1.001 * radius * outward), mi.Frame3f(-outward).to_world(local)
+
+    def from_beam(rng: mi.PCG32) -> tuple[mi.Point3f, mi.Vector3f]:
+        return mi.Point3f(beam.corner + beam.a * rng.next_float32() + beam.b * rng.next_float32()), mi.Vector3f(beam.direction)
+
+    return from_all_around if beam is None else from_beam
 
 
 def _pick(value: mi.UnpolarizedSpectrum, channel: mi.UInt32) -> mi.Float:
