@@ -25,6 +25,9 @@ import torch
 from common import machine, write_json
 from torch import Tensor
 
+from mi_neural_asset.model.coordinates import frame
+from mi_neural_asset.occlusion import directions
+
 LAMPS, DISTANCE, HALF_SIDE = 24, 1.9, 0.35  # radii, as verify's near lamp
 CAP = math.cos(math.radians(15))
 BEAM = 0.04  # width, radii: a pixel of a picture of 50 pixels
@@ -50,26 +53,15 @@ class Sums:
         return torch.stack(self.value), torch.stack(self.variance)
 
 
-def directions() -> Tensor:
-    """LAMPS unit directions in a spiral, [LAMPS, 3]."""
-    k = torch.arange(LAMPS, dtype=torch.float64)
-    z, phi = 1 - (2 * k + 1) / LAMPS, k * math.pi * (3 - math.sqrt(5))
-    r = (1 - z * z).sqrt()
-    return torch.stack([r * phi.cos(), r * phi.sin(), z], -1)
-
-
-def across(d: Tensor) -> tuple[Tensor, Tensor]:
-    """Two unit directions at right angles to d and to each other."""
-    axis = torch.nn.functional.one_hot(d.abs().argmin(-1), 3).to(d.dtype)
-    a = torch.nn.functional.normalize(torch.linalg.cross(d, axis), dim=-1)
-    return a, torch.linalg.cross(d, a)
+def around() -> Tensor:
+    """LAMPS unit directions, [LAMPS, 3]."""
+    return torch.tensor(directions(LAMPS), dtype=torch.float64)
 
 
 def lamp_hits(x: Tensor, w: Tensor) -> Tensor:
     """Which rays (normalised units) meet which lamp from the front: [N, LAMPS]."""
     hits = []
-    for d in directions():
-        a, b = across(d)
+    for d, a, b in zip(around(), *frame(around()), strict=True):
         away = w.double() @ d
         t = (DISTANCE - x.double() @ d) / away
         p = x + t[:, None] * w
@@ -79,7 +71,7 @@ def lamp_hits(x: Tensor, w: Tensor) -> Tensor:
 
 def cap_hits(x: Tensor, u: Tensor) -> Tensor:
     """Which directions from x to u lie around which of the directions: [N, LAMPS]."""
-    return torch.nn.functional.normalize(u - x, dim=-1).double() @ directions().T > CAP
+    return torch.nn.functional.normalize(u - x, dim=-1).double() @ around().T > CAP
 
 
 class Place:
@@ -92,7 +84,7 @@ class Place:
         from mi_neural_asset.baking.sampler import Beam
 
         center = torch.as_tensor(asset.center, dtype=torch.float64)
-        a, b = (BEAM * asset.scale * v for v in across(w.double()))
+        a, b = (BEAM * asset.scale * v for v in frame(w.double()))
         corner = x.double() + 2.1 * asset.scale * w.double() - (a + b) / 2
         beam = Beam(dr.opaque(mi.Point3f, corner.tolist()), *(dr.opaque(mi.Vector3f, v.tolist()) for v in (a, b, -w)))
         paths = sampler.sample(count, seed, beam)
@@ -125,9 +117,9 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
         u, _ = model.proxy.exit(truth.x_i[k], truth.w_i[k])
         sums["paths: u_i"].add(truth.beta[k], cap_hits(truth.x_o[k], u), count)
         p = Place(sampler, asset, x, w, count // 2, seed + 2 * number + 2)
-        around = projection.occlusion.tensor(to_vector(p.x_o, mi.Point3f), to_vector(p.n), "cpu")
+        surroundings = projection.occlusion.tensor(to_vector(p.x_o, mi.Point3f), to_vector(p.n), "cpu")
         with torch.no_grad():
-            sites = model.sites(p.x_o, p.w_o, p.n, around)
+            sites = model.sites(p.x_o, p.w_o, p.n, surroundings)
             albedo = model.albedo(sites)
             channel = torch.randint(0, CHANNELS, (p.count,))
             exit_, log_u = model.sample_exit(sites, p.x_o, p.n, channel, torch.rand(p.count, 2))

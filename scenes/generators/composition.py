@@ -6,7 +6,7 @@ Assets are turned and moved, not scaled, and homogeneous: Mitsuba does not trans
 from __future__ import annotations
 
 from .asset import Asset
-from .writing import document
+from .writing import PATH_TRACED, camera, document
 
 PARTS = ("candle", "milk", "dragon")
 PLACES = (  # asset, id, turn about z in degrees, x, y
@@ -15,21 +15,9 @@ PLACES = (  # asset, id, turn about z in degrees, x, y
     ("milk", "milk_in_front", 0, 0.6, -0.75),
     ("candle", "candle_right", 200, 1.35, 0.5),
 )
-_STAGE = """    <sensor type="perspective">
-        <float name="fov" value="36"/>
-        <transform name="to_world">
-            <lookat origin="1.4, -5.6, 2.6" target="0, 0, 0.62" up="0, 0, 1"/>
-        </transform>
-        <film type="hdrfilm">
-            <integer name="width" value="$width"/>
-            <integer name="height" value="$height"/>
-            <rfilter type="box"/>
-        </film>
-        <sampler type="independent">
-            <integer name="sample_count" value="$spp"/>
-        </sampler>
-    </sensor>
-    <shape type="rectangle" id="table">
+_STAGE = (
+    camera(36, "1.4, -5.6, 2.6", "0, 0, 0.62")
+    + """    <shape type="rectangle" id="table">
         <transform name="to_world">
             <scale value="14"/>
             <translate z="-0.001"/>
@@ -63,6 +51,7 @@ _STAGE = """    <sensor type="perspective">
         </emitter>
     </shape>
 """
+)
 
 
 def _placed(turn: float, x: float, y: float) -> str:
@@ -88,12 +77,14 @@ def scene_files(assets: dict[str, Asset]) -> dict[str, str]:
         f'    <shape type="instance" id="{ident}"><ref id="{asset}_group"/>{_placed(*place)}</shape>\n' for asset, ident, *place in PLACES
     )
     note = f"Three assets, one of them twice:\n         mitsuba -D integrator=nap_path{options} composition_lit.xml"
-    late = '    <integrator type="$integrator">\n        <integer name="rr_depth" value="1000"/>\n    </integrator>\n'
     return {
         "composition_lit.xml": document(
             note, f'    <integrator type="$integrator"/>\n{lit}{_STAGE}', integrator="nap_path", **weights, **size
         ),
         "composition_lit_reference.xml": document(
-            "The same, path traced, from instances of the original shapes.", late + groups + traced + _STAGE, integrator="volpath", **size
+            "The same, path traced, from instances of the original shapes.",
+            PATH_TRACED + groups + traced + _STAGE,
+            integrator="volpath",
+            **size,
         ),
     }

@@ -4,21 +4,6 @@ from __future__ import annotations
 
 from .asset import Asset
 
-_CAMERA = """    <sensor type="perspective">
-        <float name="fov" value="33"/>
-        <transform name="to_world">
-            <lookat origin="1.9, -2.9, 1.9" target="0, 0, 0.72" up="0, 0, 1"/>
-        </transform>
-        <film type="hdrfilm">
-            <integer name="width" value="$width"/>
-            <integer name="height" value="$height"/>
-            <rfilter type="box"/>
-        </film>
-        <sampler type="independent">
-            <integer name="sample_count" value="$spp"/>
-        </sampler>
-    </sensor>
-"""
 _LAMP = """    <emitter type="constant">
         <rgb name="radiance" value="0.3"/>
     </emitter>
@@ -48,6 +33,31 @@ _NOTES = {
 }
 
 
+PATH_TRACED = '''    <integrator type="$integrator">
+        <integer name="rr_depth" value="1000"/>
+    </integrator>
+'''
+
+
+def camera(fov: float, origin: str, target: str) -> str:
+    """A perspective camera with z up; the scene's parameters give size and samples."""
+    return f"""    <sensor type="perspective">
+        <float name="fov" value="{fov:g}"/>
+        <transform name="to_world">
+            <lookat origin="{origin}" target="{target}" up="0, 0, 1"/>
+        </transform>
+        <film type="hdrfilm">
+            <integer name="width" value="$width"/>
+            <integer name="height" value="$height"/>
+            <rfilter type="box"/>
+        </film>
+        <sampler type="independent">
+            <integer name="sample_count" value="$spp"/>
+        </sampler>
+    </sensor>
+"""
+
+
 def document(note: str, body: str, **defaults: object) -> str:
     """A scene file."""
     values = "".join(f'    <default name="{name}" value="{value}"/>\n' for name, value in defaults.items())
@@ -57,7 +67,6 @@ def document(note: str, body: str, **defaults: object) -> str:
 def scene_files(name: str, title: str, asset: Asset) -> dict[str, str | bytes]:
     """All files of an asset by name, but for the folder lit/, which all share."""
     size = {"spp": 64, "width": 400, "height": 400}
-    traced = '    <integrator type="$integrator">\n        <integer name="rr_depth" value="1000"/>\n    </integrator>\n'
     include = f'    <include filename="{name}_asset.xml"/>\n'
     shape = f'    <shape type="neural_asset" id="{name}">\n        <string name="weights" value="$weights"/>\n    </shape>\n'
     note = {key: text.format(name=name, title=title[0].upper() + title[1:]) for key, text in _NOTES.items()}
@@ -65,7 +74,7 @@ def scene_files(name: str, title: str, asset: Asset) -> dict[str, str | bytes]:
     return {
         **asset.files,
         f"{name}_asset.xml": document(note["asset"], asset.xml),
-        f"{name}.xml": document(note["alone"], traced + include + _CAMERA + _LAMP, **kind, **size),
+        f"{name}.xml": document(note["alone"], PATH_TRACED + include + camera(33, "1.9, -2.9, 1.9", "0, 0, 0.72") + _LAMP, **kind, **size),
         f"{name}_lit.xml": document(
             note["lit"],
             f'    <integrator type="$integrator"/>\n{shape}{_ROOM}',
@@ -74,5 +83,5 @@ def scene_files(name: str, title: str, asset: Asset) -> dict[str, str | bytes]:
             **lamp,
             **size,
         ),
-        f"{name}_lit_reference.xml": document(note["reference"], traced + include + _ROOM, **kind, **lamp, **size),
+        f"{name}_lit_reference.xml": document(note["reference"], PATH_TRACED + include + _ROOM, **kind, **lamp, **size),
     }
