@@ -22,7 +22,7 @@ ADDRESS_SPACE = 16 * 2**30  # bytes; an error of memory beyond, rather than a ma
 TEMPORARY = tempfile.gettempdir()
 FIELD = re.compile(
     r"(the file|its entry|its entries|its directory|its container|the container|the tensors|asset|magic|version|kind|units|up_axis"
-    r"|boundary|source|shapes|media|center|scale|config|weights|provenance)[ .:\[]"
+    r"|boundary|source|center|scale|config|weights|provenance)[ .:\[]"
     r"|.{,500}: (expected a plain value|contains itself|holds more than)"  # in a field that should not be there
 )
 ADVICE = re.compile("; (the file is|upgrade|if a newer|make one)|, or make one with|this is not an asset file$|bake it again")
