@@ -75,8 +75,8 @@ def check_structure(data: bytes, records: dict[str, int]) -> None:
         where = reader.where() or "the file"
         raise AssetFileError(f"{where}: holds more than tensors and plain values, so it is not opened ({error}); {REBAKE}") from None
     except (_Damaged, AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        at = f" at {where}" if (where := reader.where()) else ""  # may lack its beginning, which is what the damage hides
-        raise AssetFileError(f"the file: the structure is damaged{at} ({error}); {REBAKE}") from error
+        at = f"{where}: " if (where := reader.where()) else ""  # may lack its beginning, which is what the damage hides
+        raise AssetFileError(f"the file: {at}the structure is damaged ({error}); {REBAKE}") from error
     used: set[str] = set()
     _Walk(records, used).visit(content, ())
     if unused := sorted(records.keys() - used):
