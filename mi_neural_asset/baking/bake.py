@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import mitsuba as mi
@@ -27,10 +24,13 @@ from ..model.transport import Transport
 from ..progress import Progress
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
+from .log import BakeLog
 from .losses import validate
+from .options import OPTION_NAMES, BakeOptions
 from .presets import BakeConfig, preset
 from .preview import Preview
 from .sampler import PathSampler
+from .signals import Signals
 from .trainer import NonFiniteLoss, Trainer
 
 CHECKPOINT_INTERVAL = 60.0  # seconds
@@ -51,7 +51,7 @@ class BakeInterrupted(KeyboardInterrupt):
 def bake(
     scene: str | os.PathLike | dict | mi.Scene, out: str | os.PathLike | None = None, *, preset: str = "preview", steps: int | None = None,
     minutes: float | None = None, seed: int = 0, device: str | None = None, resume: str | os.PathLike | bool | None = None,
-    progress: bool = True, only: Sequence[str] | None = None, options: BakeOptions | None = None, **model: Any,  # noqa: ANN401
+    progress: bool = True, only: Sequence[str] | None = None, options: BakeOptions | None = None, **more: Any,  # noqa: ANN401
 ) -> NeuralAsset:  # fmt: skip
     """Bake the light transport of a scene's shapes into an asset.
 
@@ -67,7 +67,7 @@ def bake(
         progress: show progress on standard error.
         only: ids of the shapes to bake, of a larger scene.
         options: see `BakeOptions`.
-        **model: fields of `ModelConfig` to change, such as coordinates="paper".
+        **more: fields of `BakeOptions`, such as log="bake.jsonl", and of `ModelConfig`, such as coordinates="paper".
 
     Returns:
         the asset, reloaded and compared with the trained model where `out` is given.
@@ -84,8 +84,8 @@ def bake(
     for name, value in (("steps", steps), ("minutes", minutes)):
         if value is not None and not value > 0:
             raise ValueError(f"bake: {name} must be positive, got {value}")
-    config = _config(preset, steps, model)
-    options = options or BakeOptions()
+    options = dataclasses.replace(options or BakeOptions(), **{name: more.pop(name) for name in OPTION_NAMES if name in more})
+    config = _config(preset, steps, more)
     run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options)
     return run.run(resume)
 
@@ -93,18 +93,6 @@ def bake(
 def _config(name: str, steps: int | None, model: dict[str, Any]) -> BakeConfig:
     config = preset(name, **model)
     return config if steps is None else dataclasses.replace(config, steps=int(steps))
-
-
-@dataclasses.dataclass(frozen=True)
-class BakeOptions:
-    """Rarely needed settings of a bake."""
-
-    params: dict[str, Any] | None = None  # values of the `$name`s of a scene file
-    source: bool = True  # embed the scene, so that the asset can be verified later
-    preview_image: str | os.PathLike | None = None  # PNG that is rendered anew every minute
-    units: str = "scene units"  # recorded in the asset
-    up_axis: str = "y"  # recorded in the asset
-    validation_interval: float = 30.0  # seconds between validations
 
 
 class Bake:
@@ -176,14 +164,31 @@ class Bake:
             if path is None:
                 raise ValueError("bake: resume=True needs an output file, whose checkpoint it continues")
             notices += self._resume(path)
-        with self._progress, _Signals(self._request_stop):
+        options = self.options
+        log = BakeLog(options.log, options.tensorboard, options.log_interval, bool(resume), self._progress.say)
+        with log, self._progress, Signals(self._request_stop):
             for notice in notices:
                 self._progress.say(notice)
-            self._optimise()
-            figures = validate(self.trainer.average, self._held_out)
-            asset = self._finish(figures)
+            asset = self._logged(log, notices)
         if self.out is not None and (checkpoint := self._checkpoint()).exists():
             checkpoint.unlink()
+        return asset
+
+    def _logged(self, log: BakeLog, notices: list[str]) -> NeuralAsset:
+        """Optimise and write, from the first line of the log to its last."""
+        log.start(
+            self.buffer.counts.paths, step=self.trainer.step, seconds=self.elapsed, **self.identity, **self._versions, notices=notices
+        )
+        try:
+            self._optimise(log)
+            figures = validate(self.trainer.average, self._held_out)
+            log.validation(self.trainer.step, self.elapsed, figures)
+            asset = self._finish(figures)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            log.end(status, self.trainer.step, self.elapsed, message=str(error) or type(error).__name__)
+            raise
+        log.end("done", self.trainer.step, self.elapsed, asset=self.out)
         return asset
 
     def _clear(self, resumes: bool) -> list[str]:
@@ -206,7 +211,7 @@ class Bake:
             return []
         return [f"the checkpoint was written with {versions}, this is {self._versions}: the result may differ in its last bits"]
 
-    def _optimise(self) -> None:
+    def _optimise(self, log: BakeLog) -> None:
         self._progress.update(self._fraction(), "sampling paths")
         self._held_out = self.buffer.validation(self.config.validation)
         if self.trainer.step == 0:
@@ -216,7 +221,7 @@ class Bake:
         text, flow = "", 0.0
         while self._fraction() < 1:
             try:
-                flow, _ = self.trainer.advance(self._fraction())
+                flow, albedo = self.trainer.advance(self._fraction())
             except NonFiniteLoss as error:
                 self.trainer.restore_good()
                 where = self._save_checkpoint()
@@ -226,10 +231,12 @@ class Bake:
                 ) from None
             now = time.monotonic()
             self.elapsed, last = self.elapsed + now - last, now
+            log.step(self.trainer.step, self.elapsed, self._fraction(), self.config.batch, flow, albedo, self.trainer)
             if self.trainer.step % GOOD_INTERVAL == 0:
                 self.trainer.keep_good()
             if now - last_check > self.options.validation_interval:
                 figures = validate(self.trainer.average, self._held_out)
+                log.validation(self.trainer.step, self.elapsed, figures)
                 text = f", held-out NLL {figures['nll']:.3f}, albedo x{sum(figures['albedo_ratio']) / 3:.4f}"
                 last_check = time.monotonic()
             if now - last_save > CHECKPOINT_INTERVAL:
@@ -305,27 +312,3 @@ def _compare(model: Transport, asset: NeuralAsset, rows: Any, count: int = 1024)
         got = asset.model().log_density(*arguments)
     if not torch.equal(wanted, got):
         raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e} nats; please report this")
-
-
-class _Signals:
-    """SIGINT and SIGTERM ask for a stop while this is active; a second one acts at once."""
-
-    def __init__(self, request: Any) -> None:  # noqa: ANN401
-        self._request, self._old = request, {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *error: object) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        self._old = {}
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._request(signal.Signals(number).name)
-        self._restore()

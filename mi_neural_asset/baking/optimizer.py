@@ -39,6 +39,11 @@ class Optimizer:
                 group["lr"] = factor * self._peaks[name]
             part.step()
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the last step, by optimiser."""
+        return {name: float(part.param_groups[0]["lr"]) for name, part in self._parts.items()}
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for part in self._parts.values():
