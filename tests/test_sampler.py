@@ -118,7 +118,7 @@ def sampler_of(mi, shapes, **options):  # noqa: ANN001, ANN003, ANN201
 
 def exit_radiance(mi, lit, paths):  # noqa: ANN001, ANN201
     """beta times what arrives at x_i from w_i [N, 3]."""
-    ray = mi.Ray3f(to_mi(mi.Point3f, paths.x_i), to_mi(mi.Vector3f, paths.w_i))
+    ray = mi.Ray3f(to_mi(mi.Point3f, paths.x_i + 1e-4 * paths.n_i), to_mi(mi.Vector3f, paths.w_i))
     si = lit.ray_intersect(ray, mi.Bool((paths.status == 0).contiguous()))
     light = si.emitter(lit).eval(si)
     return paths.beta * torch.stack([light[k].torch() for k in range(3)], -1)

@@ -29,6 +29,7 @@ from .losses import validate
 from .options import OPTION_NAMES, BakeOptions
 from .presets import BakeConfig, preset
 from .preview import Preview
+from .reciprocity import is_reciprocal
 from .sampler import PathSampler
 from .signals import Signals
 from .trainer import NonFiniteLoss, Trainer
@@ -128,8 +129,9 @@ class Bake:
         model.to(self.device)
         c = self.config
         self.buffer = PathBuffer(
-            sampler, model, self.center, self.scale, size=c.buffer, batch=c.batch, reuse=c.reuse, seed=self.seed, device=self.device
-        )
+            sampler, model, self.center, self.scale, size=c.buffer, batch=c.batch, reuse=c.reuse, seed=self.seed,
+            reciprocal=c.reciprocity and is_reciprocal(self.description), device=self.device,
+        )  # fmt: skip
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..interop import to_vector
 from ..model.transport import Transport
 from ..occlusion import Occlusion
+from .reciprocity import backwards
 from .sampler import EXITED, Paths, PathSampler
 
 
@@ -29,6 +30,7 @@ class Batch:
     w_i: Tensor  # [N, 3]
     beta: Tensor  # [N, 3]
     occlusion: Tensor  # [N, K]
+    drawn: Tensor  # [N] 1 where the viewer's ray was drawn, 0 where a path was read backwards: nothing is known of alpha there
     flow: int = 0
 
     def rows(self, index: Tensor, flow: int = 0) -> Batch:
@@ -58,7 +60,12 @@ def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, 
     u, _ = model.proxy.exit(x_i, paths.w_i[known])
     n = paths.n[known]
     around = occlusion.tensor(to_vector(x_o, mi.Point3f), to_vector(n), x_o.device)
-    return Batch(x_o, paths.w_o[known], n, u, paths.w_i[known], beta[known], around)
+    return Batch(x_o, paths.w_o[known], n, u, paths.w_i[known], beta[known], around, torch.ones(len(x_o)))
+
+
+def joined(parts: list[Batch]) -> Batch:
+    """The rows of several batches."""
+    return Batch(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Batch)[:-1]))
 
 
 @dataclass
@@ -100,16 +107,18 @@ class PathBuffer:
         size: paths generated at once.
         batch: rows of non-zero throughput in a batch.
         reuse: how often each path is used.
+        reciprocal: use each path backwards as often as forwards (see `mi_neural_asset.baking.reciprocity`).
         seed: of the bake.
         device: where batches are wanted.
     """
 
     def __init__(
         self, sampler: PathSampler, model: Transport, center: Tensor, scale: float, *, size: int, batch: int, reuse: int, seed: int,
-        device: torch.device,
+        reciprocal: bool, device: torch.device,
     ) -> None:  # fmt: skip
         self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
-        self._size, self._batch, self._reuse, self._seed, self._device = size, batch, reuse, seed, device
+        self._size, self._batch, self._seed, self._reciprocal, self._device = size, batch, seed, reciprocal, device
+        self._rounds = max(1, reuse // 2) if reciprocal else reuse
         self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion)
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
@@ -132,11 +141,21 @@ class PathBuffer:
         """Continue at a batch (undoes a stop: take the attributes of the same names)."""
         self.generation, self.position, self._order = generation, position, []
 
+    def _training_rows(self, paths: Paths) -> Batch:
+        arguments = (self._model_on_cpu(), self._center, self._scale, self._occlusion)
+        rows = training_rows(paths, *arguments)
+        if not self._reciprocal:
+            return rows
+        other = training_rows(backwards(paths), *arguments)
+        other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
+        other.drawn.zero_()
+        return joined([rows, other])
+
     def _generate(self) -> None:
         paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1))
         if self.position == 0:  # else the bake resumes within a generation that has been counted
             self.counts.add(paths)
-        self._rows = training_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion).to(self._device)
+        self._rows = self._training_rows(paths).to(self._device)
         carries = self._rows.beta.amax(-1) > 0
         alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
         if len(alive) < self._batch:
@@ -146,7 +165,7 @@ class PathBuffer:
             )
         generator = torch.Generator().manual_seed(path_seed(self._seed, 1 << 30 | self.generation))
         self._order = []
-        for _ in range(self._reuse):
+        for _ in range(self._rounds):
             live = alive[torch.randperm(len(alive), generator=generator)]
             rest = dead[torch.randperm(len(dead), generator=generator)]
             count = len(alive) // self._batch

@@ -13,7 +13,8 @@ from .buffer import Batch
 def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     """(negative log-likelihood of the exits weighted by throughput, squared error of the albedo), both scalars.
 
-    Each third of the rows with throughput trains one colour channel (a hero channel per row); the albedo sees all rows.
+    Each third of the rows with throughput trains one colour channel (a hero channel per row); the albedo sees all rows whose
+    viewer's ray was drawn.
     """
     sites = model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion)
     k = batch.flow
@@ -22,7 +23,8 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     beta = batch.beta[:k].unflatten(0, (3, -1))  # third c carries channel c
     weight = torch.stack([beta[c, :, c] for c in range(3)]).flatten()
     nll = -(weight * log_p).mean()
-    return nll, (model.albedo(sites) - batch.beta).square().mean()
+    error = (model.albedo(sites) - batch.beta).square().mean(-1)
+    return nll, (error * batch.drawn).sum() / batch.drawn.sum()
 
 
 @torch_at_work()

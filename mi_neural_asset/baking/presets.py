@@ -23,6 +23,7 @@ class BakeConfig:
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none
     buffer: int = 1 << 18  # paths generated at once
     reuse: int = 2  # how often each path is used
+    reciprocity: bool = True  # half of these times backwards, where scattering is the same both ways
     validation: int = 1 << 16  # held-out paths
 
     def __post_init__(self) -> None:
@@ -42,7 +43,7 @@ PRESETS: dict[str, BakeConfig] = {
     "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288),
     "paper": BakeConfig(
         ModelConfig.paper(), steps=240_000, batch=32766, learning_rate=5e-4, matrix_rate=0.0, warmup=0, cosine=False, ema=0.0,
-        buffer=1 << 22, reuse=1,
+        buffer=1 << 22, reuse=1, reciprocity=False,
     ),
 }
 

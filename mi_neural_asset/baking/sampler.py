@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import drjit as dr
 import mitsuba as mi
@@ -26,9 +26,11 @@ class Paths:
     x_o: Tensor  # [N, 3] first hit of the viewer's ray
     w_o: Tensor  # [N, 3]
     n: Tensor  # [N, 3] shading normal at x_o, on the side where the geometric normal faces w_o
-    x_i: Tensor  # [N, 3] origin of the last ray
+    x_i: Tensor  # [N, 3] last hit, where the path leaves
     w_i: Tensor  # [N, 3]
+    n_i: Tensor  # [N, 3] shading normal at x_i, on the side where the geometric normal faces w_i
     beta: Tensor  # [N, 3] throughput per colour channel; 0 unless the path exited
+    adjoint: Tensor  # [N] throughput of the path read backwards, over beta (see `mi_neural_asset.baking.reciprocity`)
     events: Tensor  # [N] int32, surface and medium scattering events (null collisions and null crossings do not count)
     steps: Tensor  # [N] int32, collisions and crossings, null ones included
     status: Tensor  # [N] uint8: EXITED, ABSORBED (zero throughput or roulette), TRUNCATED or INVALID
@@ -40,6 +42,10 @@ class Paths:
 
     def __len__(self) -> int:
         return self.x_o.shape[0]
+
+    def rows(self, index: Tensor) -> Paths:
+        """Some of the paths; the counts stay those of all."""
+        return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self) if f.type == "Tensor"})
 
     @property
     def direct(self) -> Tensor:
@@ -121,7 +127,7 @@ class PathSampler:
         return self._paths(out, lane_steps)
 
     def _paths(self, out: _walk.Records, lane_steps: mi.UInt32) -> Paths:
-        vectors = [v.torch().reshape(-1, 3).cpu() for v in (out.x_o, out.w_o, out.n, out.x_i, out.w_i, out.beta)]
+        vectors = [v.torch().reshape(-1, 3).cpu() for v in (out.x_o, out.w_o, out.n, out.x_i, out.w_i, out.n_i, out.beta)]
         status = out.status.torch().cpu().to(torch.uint8)
         steps = out.steps.torch().cpu()
         bounces = int(steps.sum(dtype=torch.int64))
@@ -129,6 +135,7 @@ class PathSampler:
         slots = 16 * int(slots.view(-1, 16).amax(1).sum())
         return Paths(
             *vectors,
+            adjoint=out.adjoint.torch().cpu(),
             events=out.events.torch().cpu(),
             steps=steps,
             status=status,

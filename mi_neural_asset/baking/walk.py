@@ -83,7 +83,9 @@ class Records:
     n: mi.Float
     x_i: mi.Float
     w_i: mi.Float
+    n_i: mi.Float
     beta: mi.Float
+    adjoint: mi.Float  # throughput of the path read backwards, over beta
     events: mi.Int32  # surface and medium scattering events
     status: mi.Int32  # EXITED, ABSORBED, TRUNCATED or INVALID
     steps: mi.Int32  # collisions and crossings, null ones included
@@ -95,11 +97,12 @@ class Records:
     @staticmethod
     def empty(count: int) -> Records:
         """Zeroed arrays for `count` paths."""
-        vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(6)]
+        vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(7)]
         numbers = [dr.zeros(mi.Int32, count) for _ in range(3)]
         counters = [dr.zeros(mi.UInt32, 1) for _ in range(3)]
-        dr.make_opaque(vectors, numbers, counters)
-        return Records(*vectors, *numbers, *counters)
+        adjoint = dr.zeros(mi.Float, count)
+        dr.make_opaque(vectors, adjoint, numbers, counters)
+        return Records(*vectors, adjoint, *numbers, *counters)
 
 
 @dr.syntax
@@ -126,10 +129,13 @@ def walk(
     rng = mi.PCG32(lanes)
     o = dr.zeros(mi.Point3f, lanes)
     d = dr.zeros(mi.Vector3f, lanes)
+    x_i = dr.zeros(mi.Point3f, lanes)  # last hit
+    n_i = dr.zeros(mi.Normal3f, lanes)
     medium = dr.zeros(mi.MediumPtr, lanes)
     beta = mi.UnpolarizedSpectrum(1)  # path throughput
     balance = mi.UnpolarizedSpectrum(1)  # density of each channel over the mean density
     eta2 = mi.Float(1)  # squared relative index of refraction so far
+    adjoint = mi.Float(1)  # cosines with shading and geometric normals, see `mi_neural_asset.baking.reciprocity`
     channel = mi.UInt32(0)
     events = mi.UInt32(0)
     steps = mi.UInt32(0)
@@ -152,6 +158,7 @@ def walk(
             beta = mi.UnpolarizedSpectrum(1)
             balance = mi.UnpolarizedSpectrum(1)
             eta2 = mi.Float(1)
+            adjoint = mi.Float(1)
             events = mi.UInt32(0)
             steps = mi.UInt32(0)
             if dr.hint(coloured, mode="scalar"):
@@ -202,10 +209,13 @@ def walk(
         w = si.to_world(bs.wo)
         beta[surface] *= bsdf_weight
         eta2[surface] *= dr.square(bs.eta)
+        adjoint[surface] *= dr.abs(si.wi.z * dr.dot(si.n, w)) / dr.maximum(dr.abs(bs.wo.z * dr.dot(si.n, d)), 1e-9)
         real = surface & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
         if dr.hint(media, mode="scalar"):
             crossing = surface & si.is_medium_transition()
             medium[crossing] = si.target_medium(w)
+        x_i = dr.select(surface, si.p, x_i)
+        n_i = dr.select(surface, dr.select(dr.dot(si.n, w) < 0, -si.sh_frame.n, si.sh_frame.n), n_i)
         spawned = si.spawn_ray(w)
         o = dr.select(surface, spawned.o, o)
         d = dr.select(surface, w, d)
@@ -236,9 +246,11 @@ def walk(
             status = dr.select(absorbed, ABSORBED, dr.select(truncated, TRUNCATED, EXITED))
             status = dr.select(invalid, INVALID, status)
             weight = dr.select(exited & ~invalid & (beta > SMALLEST), beta, 0)
-            dr.scatter(out.x_i, dr.select(_usable(o, d), o, 0), index)
+            dr.scatter(out.x_i, x_i, index)
             dr.scatter(out.w_i, dr.select(_usable(o, d), d, 0), index)
+            dr.scatter(out.n_i, n_i, index)
             dr.scatter(out.beta, mi.Color3f(weight), index)
+            dr.scatter(out.adjoint, adjoint, index)
             dr.scatter(out.events, mi.Int32(events), index)
             dr.scatter(out.status, mi.Int32(status), index)
             dr.scatter(out.steps, mi.Int32(steps), index)

@@ -1,0 +1,46 @@
+"""Paths read backwards.
+
+Viewers' rays are drawn uniformly among the lines that meet the asset, and scattering is reciprocal: a path from (x_i, w_i) to
+(x_o, w_o) is as likely as the same path the other way.  So every path is a second sample of p(u_i, w_i | x_o, w_o), at a point
+of its own.  It says nothing of alpha there, the mean over all paths of a viewer's ray: only those that leave are found
+backwards.
+
+Shading normals break the symmetry: f |cos| holds the cosine with the shading normal, lines are counted with that of the
+geometric one.  `Paths.adjoint` is the product of the ratios that make up for it (Veach, Robust Monte Carlo Methods for Light
+Transport Simulation, 1997, Sec. 5.3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..asset.description import Description
+from ..asset.vocabulary import BSDFS
+from .sampler import Paths
+
+# Scattering known to be the same both ways; maps of normals are not, nor are Mitsuba's `hair` and `principled`.
+RECIPROCAL = frozenset({
+    "blendbsdf", "conductor", "dielectric", "diffuse", "mask", "null", "plastic", "roughconductor", "roughdielectric",
+    "roughplastic", "thindielectric", "twosided",
+})  # fmt: skip
+MAX_ADJOINT = 8.0  # paths with a larger ratio are left out: they graze the geometry, not the shading normal
+
+
+def is_reciprocal(description: Description) -> bool:
+    """Whether all scattering of an asset is known to be the same both ways."""
+    return all(_is_reciprocal(shape["bsdf"]) for shape in description.shapes)
+
+
+def _is_reciprocal(tree: dict[str, Any]) -> bool:
+    children = [child for child in tree.values() if isinstance(child, dict) and child.get("type") in BSDFS]
+    return tree["type"] in RECIPROCAL and all(map(_is_reciprocal, children))
+
+
+def backwards(paths: Paths) -> Paths:
+    """The paths that left with throughput, from their other end; without the few of a large `adjoint`."""
+    kept = (paths.beta.amax(-1) > 0) & (paths.adjoint > 0) & (paths.adjoint < MAX_ADJOINT)
+    p = paths.rows(kept.nonzero()[:, 0])
+    return dataclasses.replace(
+        p, x_o=p.x_i, w_o=p.w_i, n=p.n_i, x_i=p.x_o, w_i=p.w_o, n_i=p.n, beta=p.beta * p.adjoint[:, None], adjoint=1 / p.adjoint
+    )

@@ -1,0 +1,75 @@
+"""Paths read backwards are paths of the asset: both ways give the same means, and without the adjoint's cosines they do not."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+import pytest
+import torch
+
+from mi_neural_asset.asset.description import bounding_sphere, describe, scene_dict
+from mi_neural_asset.baking.reciprocity import MAX_ADJOINT, backwards, is_reciprocal
+from mi_neural_asset.baking.sampler import PathSampler
+
+MEDIUM = {"type": "homogeneous", "albedo": {"type": "rgb", "value": [0.95, 0.9, 0.6]}, "sigma_t": 6.0,
+          "phase": {"type": "hg", "g": 0.5}}  # fmt: skip
+BSDFS = {
+    "dielectric": {"type": "dielectric", "int_ior": 1.5},
+    "roughdielectric": {"type": "roughdielectric", "int_ior": 1.4, "alpha": 0.2},
+    "plastic": {"type": "twosided", "nested": {"type": "plastic", "diffuse_reflectance": {"type": "rgb", "value": [0.8, 0.5, 0.2]}}},
+    "roughconductor": {"type": "twosided", "nested": {"type": "roughconductor", "alpha": 0.3}},
+}  # fmt: skip
+LIMIT = 4.0  # standard errors, of 4 means a scene: p = 2.5e-4 each
+
+
+def _lumpy(tmp_path) -> str:  # noqa: ANN001
+    """A coarse dented ball with vertex normals: shading and geometric normals differ by up to 20 degrees, no symmetry."""
+    trimesh = pytest.importorskip("trimesh")
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    x, y, z = ball.vertices.T
+    ball.vertices *= (1 + 0.25 * np.sin(3 * x + 1) * np.cos(2 * y) + 0.2 * z * x)[:, None]
+    path = tmp_path / "lumpy.ply"
+    mesh = mi.Mesh("lumpy", len(ball.vertices), len(ball.faces), has_vertex_normals=True)
+    params = mi.traverse(mesh)
+    params["vertex_positions"], params["faces"] = ball.vertices.ravel().astype(np.float32), ball.faces.ravel().astype(np.uint32)
+    params["vertex_normals"] = np.asarray(ball.vertex_normals, np.float32).ravel()
+    params.update()
+    mesh.write_ply(str(path))
+    return str(path)
+
+
+def _means(paths, turned, count: int, adjoint: bool) -> np.ndarray:  # noqa: ANN001
+    """z of four means: forwards against backwards, over the same paths."""
+    rng = np.random.default_rng(3)
+    vectors = torch.as_tensor(rng.normal(size=(4, 4, 3)), dtype=torch.float32)
+
+    def sums(p, weight):  # noqa: ANN001, ANN202
+        values = []
+        for a, b, c, d in vectors:
+            value = (1 + (p.x_o @ a).sin() + (p.w_o @ b)) * (1 + (p.x_i @ c).cos() + (p.w_i @ d))
+            values.append((weight.mean(-1) * value).double())
+        return torch.stack(values, -1)
+
+    kept = paths.adjoint > 1 / MAX_ADJOINT  # what the paths that are left out backwards look like forwards
+    forward = sums(paths, paths.beta * kept[:, None])
+    back = sums(turned, turned.beta if adjoint else turned.beta * turned.adjoint[:, None])
+    difference = (forward.sum(0) - back.sum(0)) / count
+    error = ((forward.square().sum(0) + back.square().sum(0)) / count**2).sqrt()
+    return (difference / error).numpy()
+
+
+@pytest.mark.parametrize("name", BSDFS)
+def test_paths_backwards_have_the_means_of_paths_forwards(llvm, name: str, tmp_path) -> None:  # noqa: ANN001
+    shape = {"type": "ply", "filename": _lumpy(tmp_path), "bsdf": BSDFS[name]}
+    if "dielectric" in name:
+        shape["interior"] = MEDIUM
+    description = describe({"type": "scene", "asset": shape})
+    assert is_reciprocal(description)
+    center, radius = bounding_sphere(description)
+    scene, count = mi.load_dict(scene_dict(description), parallel=False), 400_000
+    paths = PathSampler(scene, center, 1.0001 * radius).sample(count, 7)
+    turned = backwards(paths)
+    z = _means(paths, turned, count, adjoint=True)
+    assert np.abs(z).max() < LIMIT
+    if name == "dielectric":
+        assert np.abs(_means(paths, turned, count, adjoint=False)).max() > LIMIT
