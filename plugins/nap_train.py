@@ -9,6 +9,7 @@
 | seed | integer | the render's | seed of the bake |
 | only | string | all shapes | ids of the shapes to bake, separated by commas |
 | coordinates | string | local | `local` or `paper` |
+| proxy | string | sphere | `sphere`, `box` or `hull` |
 | progress | boolean | true | show progress on standard error |
 
 None is differentiable.  The picture is the scene's sensor and lights with the baked asset in place of the shapes that were
@@ -34,7 +35,7 @@ def register(variant: str) -> None:
             super().__init__(props)
             self.weights = props.get("weights", "nap_train.pt")
             self.settings = {"preset": props.get("preset", "preview"), "progress": props.get("progress", True)}
-            for name in ("steps", "minutes", "seed", "coordinates"):
+            for name in ("steps", "minutes", "seed", "coordinates", "proxy"):
                 if name in props:
                     self.settings[name] = props[name]
             only = props.get("only", "")

@@ -51,6 +51,51 @@ class UniformRays(Transport):
         return w, self.direction_density(sites, exit_, n, w)
 
 
+class UniformLines(Transport):
+    """F = albedo times the uniform distribution over lines that meet the unit sphere, the same on every proxy around it.
+
+    In area times solid angle p(u, w) = |n_u . w| / (4 pi^2) where the line meets the sphere, for |n . w| dA of a ray is that of its
+    line.  So u is uniform in direction from the centre, and w, projected across n_u, uniform in an ellipse: a cone about u / |u| of
+    sin(alpha) = 1 / |u|, which lies above the face at u.
+    """
+
+    def __init__(self, config: ModelConfig, albedo: tuple[float, float, float]) -> None:
+        super().__init__(config)
+        self.register_buffer("constant_albedo", torch.tensor(albedo))
+
+    sites, albedo = UniformRays.sites, UniformRays.albedo
+
+    def sample_exit(self, sites: list[Tensor], x_o: Tensor, n: Tensor, channel: Tensor, z: Tensor) -> tuple[Exit, Tensor]:
+        exit_ = self.coordinates.exit(z[:, 0], z[:, 1], x_o, n)
+        return exit_, z.new_zeros(len(z), 3)
+
+    def exit_at(self, sites: list[Tensor], x_o: Tensor, n: Tensor, u: Tensor) -> tuple[Exit, Tensor]:
+        axis = u / u.norm(dim=-1, keepdim=True)
+        return Exit(u, axis, axis, axis.new_empty(len(axis), 0)), axis.new_zeros(len(axis), 3)
+
+    def _cone(self, exit_: Exit) -> tuple[Tensor, Tensor, Tensor]:
+        """(normal of the proxy, sin(alpha), cosine between normal and axis)."""
+        n = self.proxy.normal(exit_.u)
+        return n, 1 / exit_.u.norm(dim=-1), (n * exit_.axis).sum(-1)
+
+    def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
+        n, sine, cosine = self._cone(exit_)
+        inside = (w * exit_.axis).sum(-1) > (1 - sine * sine).sqrt()
+        p = inside * (n * w).sum(-1).clamp_min(0) / (math.pi * sine * sine * cosine)
+        return p.log()[:, None].expand(-1, 3)
+
+    def sample_direction(self, sites: list[Tensor], exit_: Exit, n: Tensor, channel: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        n, sine, cosine = self._cone(exit_)
+        across = exit_.axis - cosine[:, None] * n
+        length = across.norm(dim=-1, keepdim=True)
+        e = torch.where(length > 1e-4, across / length.clamp_min(1e-4), frame(n)[0])
+        r, phi = 0.99999 * sine * z[:, 0].sqrt(), 2 * math.pi * z[:, 1]
+        shift = (1 - sine * sine).sqrt()[:, None] * across
+        w = shift + (r * cosine * phi.cos())[:, None] * e + (r * phi.sin())[:, None] * torch.linalg.cross(n, e)
+        w = w + (1 - (w * w).sum(-1, keepdim=True)).clamp_min(0).sqrt() * n
+        return w, self.direction_density(sites, exit_, n, w)
+
+
 class Asset:
     """What the renderer asks of a NeuralAsset, around any model; the boundary is the unit sphere unless given."""
 
@@ -74,10 +119,26 @@ def uniform_asset(name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, mar
     return remember(Asset(UniformRays(config, albedo), boundary), name)
 
 
+def roof(model: Transport) -> Transport:
+    """Give a hull slanted faces around the unit sphere: nothing is parallel to an axis but the first six."""
+    planes = model.proxy.planes
+    slants = torch.nn.functional.normalize(torch.randn(len(planes) - 6, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    planes[6:] = torch.cat([slants, torch.linspace(1, 1.3, len(slants))[:, None]], -1).to(planes)
+    return model
+
+
+def lines_asset(name: str, proxy: str, albedo=(0.9, 0.6, 0.3)) -> str:  # noqa: ANN001
+    """Remember a uniform-line asset on a proxy of any kind."""
+    model = UniformLines(ModelConfig(coordinates="paper", proxy=proxy, separate_direct=False, proxy_margin=0.1, **SMALL), albedo)
+    return remember(Asset(roof(model) if proxy == "hull" else model), name)
+
+
 def random_asset(name: str, seed: int = 0, separate: bool = False, coordinates: str = "local", proxy: str = "sphere") -> str:
     """Remember an asset with an untrained model of large weights: no symmetry, every channel different."""
     torch.manual_seed(seed)
     model = Transport(ModelConfig(separate_direct=separate, coordinates=coordinates, proxy=proxy, **SMALL))
+    if proxy == "hull":
+        roof(model)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             parameter.mul_(8.0 if "last.weight" in key else 3.0 if "table" in key else 1.0)

@@ -8,7 +8,7 @@ from mi_neural_asset.model.coordinates import frame, reference_axis
 from mi_neural_asset.model.proxy import Proxy
 from mi_neural_asset.model.transport import Transport
 
-SYSTEMS = [("local", "sphere"), ("local", "box"), ("paper", "box"), ("paper", "sphere")]
+SYSTEMS = [("local", "sphere"), ("local", "box"), ("paper", "box"), ("paper", "sphere"), ("local", "hull"), ("paper", "hull")]
 
 
 def unit(count: int, seed: int) -> torch.Tensor:
@@ -19,8 +19,17 @@ def unit(count: int, seed: int) -> torch.Tensor:
 def system(coordinates: str, proxy: str) -> Transport:
     config = ModelConfig(coordinates=coordinates, proxy=proxy, proxy_margin=0.05)
     model = Transport(config).double()
-    model.proxy.extent.copy_(torch.tensor([0.7, 0.4, 0.58]))
+    shape(model.proxy)
     return model
+
+
+def shape(proxy: Proxy) -> None:
+    """A box, or a hull with slanted faces, around all `points`."""
+    proxy.extent.copy_(torch.tensor([0.7, 0.4, 0.58]))
+    if proxy.kind == "hull":
+        proxy.planes[:, :3] = unit(len(proxy.planes), 13)
+        proxy.planes[:6, :3] = torch.cat([torch.eye(3), -torch.eye(3)])
+        proxy.planes[:, 3] = (proxy.planes[:, :3].abs() * torch.tensor([0.56, 0.32, 0.46])).sum(-1)
 
 
 def points(count: int, seed: int) -> torch.Tensor:
@@ -88,16 +97,19 @@ def test_seam_of_the_angles_is_closed() -> None:
     assert (low - high).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("kind", ["sphere", "box"])
+@pytest.mark.parametrize("kind", ["sphere", "box", "hull"])
 def test_chords_of_the_proxy(kind: str) -> None:
     proxy = Proxy(kind, 0.1).double()
-    proxy.extent.copy_(torch.tensor([0.7, 0.4, 0.58]))
+    shape(proxy)
     origin, w = points(2000, 11), unit(2000, 12)
     t_in, t_out = proxy.chord(origin, w)
     assert (t_in < 0).all() and (t_out > 0).all()
     for t in (t_in, t_out):
         p = origin + t[:, None] * w
-        on_surface = p.norm(dim=-1) / 1.1 if kind == "sphere" else (p / (proxy.extent * 1.1)).abs().amax(-1)
+        on_surface = p.norm(dim=-1) / 1.1
+        if kind != "sphere":
+            planes = proxy.half_spaces()
+            on_surface = (p @ planes[:, :3].T - planes[:, 3]).amax(-1) + 1
         assert (on_surface - 1).abs().max() < 1e-9
     u, distance = proxy.exit(origin, w)
     assert ((proxy.normal(u) * w).sum(-1) > 0).all() and torch.allclose(distance, t_out)

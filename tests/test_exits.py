@@ -156,7 +156,7 @@ def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa:
     from mi_neural_asset.render.engine import Engine
 
     rng = np.random.default_rng(5)
-    for coordinates, proxy in (("local", "sphere"), ("local", "box"), ("paper", "box")):
+    for coordinates, proxy in (("local", "sphere"), ("local", "box"), ("paper", "box"), ("local", "hull"), ("paper", "hull")):
         model = resolve(random_asset(f"ray-{coordinates}-{proxy}", seed=6, coordinates=coordinates, proxy=proxy)).model()
         engine, count = Engine(model), 512
         unit = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in rng.normal(size=(4, count, 3))]
@@ -239,10 +239,10 @@ def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1000, 2000])
-@pytest.mark.parametrize("model", ["sphere", "box", "paper"])
+@pytest.mark.parametrize("model", ["sphere", "box", "paper", "hull"])
 @pytest.mark.parametrize("kind", ["area", "textured", "mesh", "sphere", "envmap", "point", "spot", "directional", "many"])
 def test_every_pair_agrees_on_every_light(llvm, kind: str, model: str, seed: int) -> None:  # noqa: ANN001
-    coordinates, proxy = {"sphere": ("local", "sphere"), "box": ("local", "box"), "paper": ("paper", "box")}[model]
+    coordinates, proxy = ("paper", "box") if model == "paper" else ("local", model)
     weights = random_asset(f"every-{model}", seed=8, separate=True, coordinates=coordinates, proxy=proxy)
     agree(llvm, kind, weights, seed, spp=512)
 

@@ -164,7 +164,8 @@ def test_notes_of_odd_types_are_made_plain(asset, tmp_path):
 
 
 def test_any_model_size_loads(tmp_path, asset):
-    for config in (ModelConfig(), ModelConfig.paper(triplane=16), ModelConfig(proxy="box", **{**SMALL, "depth": 2})):
+    box, hull = ModelConfig(proxy="box", **{**SMALL, "depth": 2}), ModelConfig(proxy="hull", **SMALL)
+    for config in (ModelConfig(), ModelConfig.paper(triplane=16), box, hull):
         asset.replace(config=config, weights=dict(Transport(config).state_dict())).save(tmp_path / "a.pt")
         assert NeuralAsset.load(tmp_path / "a.pt").config == config
 

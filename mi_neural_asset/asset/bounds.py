@@ -37,6 +37,21 @@ def bounding_sphere(description: Description) -> tuple[list[float], float]:
     return center.tolist(), float(max(part.reach(center) for part in parts))
 
 
+def support(description: Description, directions: np.ndarray) -> np.ndarray:
+    """max over all shapes of n . x, for directions n [D, 3]: [D]."""
+    parts = [part for shape in description.shapes for part in _parts(shape["geometry"])]
+    if not parts:
+        raise ValueError("the description holds no shape")
+    return np.max([part.support(directions) for part in parts], 0)
+
+
+def _farthest(points: np.ndarray, directions: np.ndarray, beyond: np.ndarray | float = 0.0) -> np.ndarray:
+    """max over points [N, 3] of n . p, plus `beyond` (number or [N]), in parts that fit the memory: [D]."""
+    beyond = np.broadcast_to(beyond, len(points))
+    parts = [(points[k : k + 4096] @ directions.T + beyond[k : k + 4096, None]).max(0) for k in range(0, len(points), 4096)]
+    return np.max(parts, 0)
+
+
 class _Points:
     def __init__(self, points: np.ndarray) -> None:
         self.points = points
@@ -46,6 +61,9 @@ class _Points:
 
     def reach(self, center: np.ndarray) -> float:
         return float(np.sqrt(((self.points - center) ** 2).sum(-1).max()))
+
+    def support(self, directions: np.ndarray) -> np.ndarray:
+        return _farthest(self.points, directions)
 
 
 class _Ball:
@@ -57,6 +75,9 @@ class _Ball:
 
     def reach(self, center: np.ndarray) -> float:
         return float(np.linalg.norm(self.center - center)) + self.radius
+
+    def support(self, directions: np.ndarray) -> np.ndarray:
+        return directions @ self.center + self.radius
 
 
 class _Rim:
@@ -79,6 +100,9 @@ class _Rim:
         points = self.center - center + np.cos(t)[:, None] * self.u + np.sin(t)[:, None] * self.v
         return float(np.sqrt((points**2).sum(-1).max())) + self.radius * d**2
 
+    def support(self, directions: np.ndarray) -> np.ndarray:
+        return directions @ self.center + np.hypot(directions @ self.u, directions @ self.v)
+
 
 class _Balls:
     """Balls [N, 4]: x, y, z, radius."""
@@ -91,6 +115,9 @@ class _Balls:
 
     def reach(self, center: np.ndarray) -> float:
         return float((np.linalg.norm(self.centers - center, axis=1) + self.radii[:, 0]).max())
+
+    def support(self, directions: np.ndarray) -> np.ndarray:
+        return _farthest(self.centers, directions, self.radii[:, 0])
 
 
 def _hull(geometry: dict[str, Any]) -> np.ndarray:

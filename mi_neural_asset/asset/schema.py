@@ -280,3 +280,16 @@ def _check_weights(config: Any, weights: Any) -> None:  # noqa: ANN401
         tensor(weights[name], f"weights.{name}", tuple(value.shape), (value.dtype,))
     if "proxy.extent" in weights and not (weights["proxy.extent"] > 0).all():
         raise fail("weights.proxy.extent", "positive half-extents", str(weights["proxy.extent"].tolist()))
+    if "proxy.planes" in weights:
+        _check_planes(weights["proxy.planes"])
+
+
+def _check_planes(planes: Tensor) -> None:
+    """Half-spaces [K, 4] around the origin, in number and direction enough to close a polytope."""
+    if not ((planes[:, :3].norm(dim=-1) - 1).abs() < 1e-3).all() or not (planes[:, 3] > 0).all():
+        raise fail("weights.proxy.planes", "unit normals and positive offsets", "others")
+    steps = torch.tensor([-1.0, 0.0, 1.0])
+    around = torch.cartesian_prod(steps, steps, steps)
+    around = around[around.any(-1)]
+    if not ((around @ planes[:, :3].T).amax(-1) > 0.1).all():
+        raise fail("weights.proxy.planes", "half-spaces on all sides", "an open side")

@@ -18,8 +18,10 @@ from .. import __version__
 from ..allocator import keep_memory_mapped
 from ..asset.asset import NeuralAsset
 from ..asset.description import Description, bounding_box, bounding_sphere, describe, scene_dict
+from ..asset.hull import half_spaces
 from ..asset.validate import check
 from ..files import Lock, remove_leftovers
+from ..model.proxy import HULL_PLANES
 from ..model.transport import Transport
 from ..progress import Progress
 from .buffer import PathBuffer
@@ -126,6 +128,9 @@ class Bake:
         model = Transport(self.config.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
         model.proxy.extent.copy_(extent)
+        if model.proxy.kind == "hull":
+            planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
+            model.proxy.planes.copy_(torch.as_tensor(planes))
         model.to(self.device)
         c = self.config
         self.buffer = PathBuffer(

@@ -134,7 +134,7 @@ class PathBuffer:
         if self._model.proxy.extent.device.type == "cpu":
             return self._model
         copy = Transport(self._model.config)
-        copy.proxy.extent.copy_(self._model.proxy.extent.cpu())
+        copy.proxy.load_state_dict(self._model.proxy.state_dict())
         return copy
 
     def seek(self, generation: int, position: int) -> None:

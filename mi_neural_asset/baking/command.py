@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--only", metavar="ID", nargs="+", help="bake these shapes alone")
     parser.add_argument("--coordinates", choices=("local", "paper"), help="around x_o, or the paper's")
-    parser.add_argument("--proxy", choices=("sphere", "box"), help="surface on which incident rays are parameterised")
+    parser.add_argument("--proxy", choices=("sphere", "box", "hull"), help="surface on which incident rays are parameterised")
     parser.add_argument("--no-separation", action="store_true", help="let the network learn the direct lobe as well")
     parser.add_argument("--no-source", action="store_true", help="leave the scene out of the asset: smaller, but cannot be verified")
     parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="continue (default: the one beside ASSET)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COORDINATES = ("local", "paper")
-PROXIES = ("sphere", "box")
+PROXIES = ("sphere", "box", "hull")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ModelConfig:
 
     coordinates: str = "local"  # "local": around x_o; "paper": Eq. 9-10 (seen from the centre, in the asset's frame)
     proxy: str = "sphere"  # surface that carries u_i
-    proxy_margin: float = 0.03  # relative distance between the asset's bound and the proxy
+    proxy_margin: float = 0.03  # distance between the asset's bound and the proxy, see `Proxy`
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
     occlusion: int = 24  # directions about the normal along which distances to the asset itself are told to the networks
     width: int = 64  # hidden features of the four flow networks

@@ -28,7 +28,8 @@ class Projection:
         self.occlusion = Occlusion(self._scene, asset.center, asset.scale, model.config.occlusion)
         proxy = model.proxy
         self._radius = proxy.radius if proxy.kind == "sphere" else None
-        self._extent = mi.ScalarVector3f([float(e) * (1 + proxy.margin) for e in proxy.extent])
+        planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
+        self._planes = [(mi.ScalarVector3f(plane[:3]), plane[3]) for plane in planes]
 
     def exit(self, x: mi.Point3f, d: mi.Vector3f) -> mi.Point3f:
         """Where rays that start inside the proxy leave it (normalised units)."""
@@ -36,11 +37,15 @@ class Projection:
             along = dr.dot(mi.Vector3f(x), d)
             across = dr.squared_norm(mi.Vector3f(x) - along * d)
             return x + (dr.safe_sqrt(self._radius**2 - across) - along) * d
+        return x + self._way_out(x, d) * d
+
+    def _way_out(self, x: mi.Point3f, d: mi.Vector3f) -> mi.Float:
+        """Distance from x, inside a box or hull, along d to the nearest of the faces ahead."""
         length = mi.Float(dr.inf)
-        for axis in range(3):
-            step = dr.select(d[axis] > 0, self._extent[axis] - x[axis], -self._extent[axis] - x[axis]) / d[axis]
-            length = dr.select(dr.abs(d[axis]) > 1e-9, dr.minimum(length, step), length)
-        return x + length * d
+        for n, offset in self._planes:
+            along = dr.dot(n, d)
+            length = dr.select(along > 1e-9, dr.minimum(length, (offset - dr.dot(n, mi.Vector3f(x))) / along), length)
+        return length
 
     def leaves(self, u: mi.Point3f, w: mi.Vector3f) -> mi.Bool:
         """Whether rays (u, w) leave the proxy."""
@@ -53,11 +58,7 @@ class Projection:
         """
         if self._radius is not None:
             return dr.maximum(2 * dr.dot(mi.Vector3f(u), w), 0)
-        length = mi.Float(dr.inf)
-        for axis in range(3):
-            step = dr.select(w[axis] > 0, u[axis] + self._extent[axis], u[axis] - self._extent[axis]) / w[axis]
-            length = dr.select(dr.abs(w[axis]) > 1e-9, dr.minimum(length, step), length)
-        return dr.maximum(length, 0)
+        return dr.maximum(self._way_out(u, -w), 0)
 
     def _ray(self, x: mi.Point3f, w: mi.Vector3f, length: mi.Float) -> mi.Ray3f:
         ray = mi.Ray3f(self._center + self._scale * mi.Vector3f(x), w)
