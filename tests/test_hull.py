@@ -63,7 +63,7 @@ def test_hull_holds_the_shapes_and_its_faces_touch_them(kind: str) -> None:
 
 
 def test_faces_are_chosen_well() -> None:
-    """An octahedron, of whose bounding box it is a sixth: a third of its volume is left around it at most."""
+    """An octahedron, a sixth of its bounding box: at most a third of its volume is left around it."""
     points = np.concatenate([np.eye(3), -np.eye(3)])
     planes = half_spaces(described(mesh(points)), [0, 0, 0], 1.0, HULL_PLANES)
     rays = spiral(20000)
@@ -83,7 +83,11 @@ def test_center_outside_the_shapes_is_inside_the_hull() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    """An octahedron, a sixth of its bounding box: at most a third of its volume is left around it."""
+    [
+        (lambda p: p * torch.tensor([1, 1, 1, -1.0]), "positive offsets"),
+        (lambda p: 2 * p, "unit normals"),
+        (lambda p: p[:5], "an open side"),
+    ],
 )
 def test_unsound_planes_are_refused(change, message: str) -> None:  # noqa: ANN001
     axes = torch.cat([torch.eye(3), -torch.eye(3)])
