@@ -10,7 +10,8 @@
 | split | boolean | true | follow both the direct and the neural ray where the camera sees an asset, instead of choosing one |
 | techniques | string | "" | for tests: some of `path,light,lobe`, in place of what `mis` and `exit_mis` say |
 | channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
-| aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"` |
+| aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"`; see below |
+| strict | boolean | false | something inside an asset's convex hull is an error, not a warning (see below) |
 | memory | integer | 1024 | bound on the wavefront in MiB; passes are made smaller to fit |
 | device | string | cpu | torch device that evaluates the networks |
 
@@ -24,6 +25,11 @@ weighted by the balance heuristic:
 | environment map, sun and sky | yes | yes | yes |
 | constant | yes | yes | no: nothing to gain |
 | point, spot, projector, directional | cannot be hit | yes | yes |
+
+What is within an asset's convex hull is not part of its paths: a shape, a light, the camera or another asset there makes its
+light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is
+outside.  `aovs="bad:neural_invalid"` adds a channel `bad`: the share of a pixel's rays that meet such an asset, or something
+within its hull.
 
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.

@@ -32,6 +32,7 @@ def register(variant: str) -> None:
             super().__init__(props)
             self.asset = self.instance = self.to_world = None
             self.weights = ""
+            self.known, self.told = {}, ""  # of `render.guard`
 
         def traverse(self, callback: mi.TraversalCallback) -> None:
             callback.put("weights", self.weights, mi.ParamFlags.NonDifferentiable)

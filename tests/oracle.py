@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mi_neural_asset.asset.cache import remember
+from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.coordinates import Exit, cylinder, frame
 from mi_neural_asset.model.transport import Transport
@@ -102,6 +104,10 @@ class Asset:
     def __init__(self, model: Transport, boundary: dict | None = None, center: tuple = (0.0, 0.0, 0.0), scale: float = 1.0) -> None:
         self._model, self.center, self.scale = model.requires_grad_(False), center, scale
         self._boundary = boundary or {"ball": {"type": "sphere", "bsdf": {"type": "dielectric"}}}
+
+    @cached_property
+    def boundary(self) -> Description:
+        return describe(self.boundary_scene()).without_media()
 
     def model(self) -> Transport:
         return self._model

@@ -150,15 +150,22 @@ def _parts(geometry: dict[str, Any]) -> Iterator[_Points | _Ball | _Balls | _Rim
         yield _Ball(center, float(np.linalg.norm(linear, 2)) * float(geometry.get("radius", 1.0)))
     elif kind == "rectangle":
         yield _Points(_SQUARE @ linear.T + offset)
-    elif kind == "disk":
-        yield _Rim(offset, linear[:, 0], linear[:, 1])
-    elif kind == "cylinder":
-        p0, p1 = (np.array(geometry.get(k, v), dtype=np.float64) for k, v in (("p0", [0, 0, 0]), ("p1", [0, 0, 1])))
-        radius, axis = float(geometry.get("radius", 1.0)), p1 - p0
-        axis /= np.linalg.norm(axis)
-        u = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-        u /= np.linalg.norm(u)
-        for p in (p0, p1):
-            yield _Rim(linear @ p + offset, radius * linear @ u, radius * linear @ np.cross(axis, u))
+    elif kind in ("disk", "cylinder"):
+        for rim in rims(geometry):
+            yield _Rim(*rim)
     else:
         raise ValueError(f"no bounds for geometry of type {kind!r}")
+
+
+def rims(geometry: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The ellipses center + cos(t) u + sin(t) v at the ends of a cylinder, or the one around a disk: (center, u, v) [3] each."""
+    matrix = np.array(geometry["to_world"], dtype=np.float64)
+    linear, offset = matrix[:3, :3], matrix[:3, 3]
+    if geometry["type"] == "disk":
+        return [(offset, linear[:, 0], linear[:, 1])]
+    p0, p1 = (np.array(geometry.get(k, v), dtype=np.float64) for k, v in (("p0", [0, 0, 0]), ("p1", [0, 0, 1])))
+    radius, axis = float(geometry.get("radius", 1.0)), p1 - p0
+    axis /= np.linalg.norm(axis)
+    u = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+    u /= np.linalg.norm(u)
+    return [(linear @ p + offset, radius * linear @ u, radius * linear @ np.cross(axis, u)) for p in (p0, p1)]

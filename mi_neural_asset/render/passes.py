@@ -28,6 +28,13 @@ def _film_pixels(film: mi.Film) -> int:
     return int(size[0]) * int(size[1])
 
 
+def _split(aovs: str) -> tuple[str, list[str]]:
+    """The AOVs that Mitsuba knows, and the channels of `neural_invalid`."""
+    entries = [entry.strip() for entry in aovs.split(",") if entry.strip()]
+    ours = [entry for entry in entries if entry.partition(":")[2].strip() == "neural_invalid"]
+    return ",".join(entry for entry in entries if entry not in ours), [entry.partition(":")[0].strip() for entry in ours]
+
+
 class Passes:
     """Renders one sensor.
 
@@ -35,7 +42,7 @@ class Passes:
         sensor: the sensor, with film and sampler.
         spp: samples per pixel, 0 for the sampler's own number.
         memory: bound on the wavefront, MiB.
-        aovs: extra channels in the syntax of Mitsuba's `aov` integrator, may be empty.
+        aovs: extra channels in the syntax of Mitsuba's `aov` integrator, and `NAME:neural_invalid`; may be empty.
         progress: called with (samples per pixel done, of how many) after each pass.
     """
 
@@ -43,8 +50,9 @@ class Passes:
         self, sensor: mi.Sensor, spp: int, memory: int, aovs: str = "",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:  # fmt: skip
-        self._sensor, self._progress = sensor, progress
-        self._aovs = mi.load_dict({"type": "aov", "aovs": aovs}, parallel=False) if aovs else None
+        self.sensor, self._progress = sensor, progress
+        theirs, self._marks = _split(aovs)
+        self._aovs = mi.load_dict({"type": "aov", "aovs": theirs}, parallel=False) if theirs else None
         self._sampler = sensor.sampler().clone()
         if memory <= 0:
             raise ValueError(f'nap_path: "memory" must be a positive number of MiB, got {memory}')
@@ -54,17 +62,17 @@ class Passes:
         self._pixels = _film_pixels(sensor.film())
         self.spp_per_pass = pass_size(self.spp, self._pixels, memory << 20)
 
-    def render(self, scene: mi.Scene, seed: int, trace: Callable) -> None:
-        """Fill the film; `trace(ray, sampler) -> (radiance, valid)`."""
-        film, sampler = self._sensor.film(), self._sampler
+    def render(self, scene: mi.Scene, seed: int, trace: Callable, mark: Callable[[mi.Ray3f], mi.Float] | None = None) -> None:
+        """Fill the film; `trace(ray, sampler) -> (radiance, valid)`; `mark(ray)` gives the AOV `neural_invalid`, None zeros."""
+        film, sampler = self.sensor.film(), self._sampler
         sampler.set_samples_per_wavefront(self.spp_per_pass)
         sampler.seed(seed, self._pixels * self.spp_per_pass)
-        film.prepare(self._aovs.aov_names() if self._aovs else [])
+        film.prepare([*(self._aovs.aov_names() if self._aovs else []), *self._marks])
         block = film.create_block()
         block.set_coalesce(block.coalesce() and self.spp_per_pass >= 4)
         count = self.spp // self.spp_per_pass
         for number in range(count):
-            self._render_pass(scene, sampler, film, block, trace)
+            self._render_pass(scene, sampler, film, block, trace, mark)
             if number + 1 < count:
                 sampler.advance()
                 sampler.schedule_state()
@@ -73,10 +81,14 @@ class Passes:
                 self._progress((number + 1) * self.spp_per_pass, self.spp)
         film.put_block(block)
 
-    def _render_pass(self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable) -> None:
+    def _render_pass(
+        self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None
+    ) -> None:
         rays, weight, pos = self._camera_rays(scene, sampler)
         dr.eval(rays, weight, pos)
         extra = self._aovs.sample(scene, sampler, rays)[2] if self._aovs else []
+        if self._marks:
+            extra = [*extra, *[mark(rays) if mark else mi.Float(0)] * len(self._marks)]
         dr.eval(extra)
         radiance, valid = trace(rays, sampler)
         colour = radiance * weight
@@ -87,7 +99,7 @@ class Passes:
 
     def _camera_rays(self, scene: mi.Scene, sampler: mi.Sampler) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
         width = self._pixels * self.spp_per_pass
-        film = self._sensor.film()
+        film = self.sensor.film()
         size, border = film.crop_size(), 0
         if film.sample_border():
             border = film.rfilter().border_size()
@@ -96,11 +108,11 @@ class Passes:
         corner = mi.Vector2i(mi.Int32(pixel % int(size[0])), mi.Int32(pixel // int(size[0]))) - border + mi.Vector2i(film.crop_offset())
         jittered = mi.Vector2f(corner) + sampler.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())
-        aperture = sampler.next_2d() if self._sensor.needs_aperture_sample() else mi.Point2f(0)
-        time = mi.Float(self._sensor.shutter_open())
-        if self._sensor.shutter_open_time() > 0:
-            time += sampler.next_1d() * self._sensor.shutter_open_time()
-        rays, weight = self._sensor.sample_ray_differential(time, 0, mi.Point2f(position), mi.Point2f(aperture))
+        aperture = sampler.next_2d() if self.sensor.needs_aperture_sample() else mi.Point2f(0)
+        time = mi.Float(self.sensor.shutter_open())
+        if self.sensor.shutter_open_time() > 0:
+            time += sampler.next_1d() * self.sensor.shutter_open_time()
+        rays, weight = self.sensor.sample_ray_differential(time, 0, mi.Point2f(position), mi.Point2f(aperture))
         scale = 1 / dr.sqrt(mi.Float(self.spp)) if self.spp > 1 else 1
         rays.scale_differential(scale)
         return rays, weight, mi.Point2f(corner) if film.rfilter().is_box_filter() else mi.Point2f(jittered)

@@ -16,6 +16,7 @@ import mitsuba as mi
 
 from . import exits
 from .exits import Techniques
+from .guard import watch
 from .instances import Frames, Model, SceneAssets
 from .lanes import join, put, take
 from .neural import Hits, NeuralEvent, Statistics
@@ -33,6 +34,7 @@ class PathOptions:
     hero: bool = False
     techniques: Techniques = Techniques()
     split: bool = True
+    strict: bool = False
 
     @classmethod
     def from_properties(cls, props: mi.Properties, max_depth: int, rr_depth: int) -> PathOptions:
@@ -51,8 +53,9 @@ class PathOptions:
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
         techniques = Techniques.parse(props.get("techniques", "") or default)
         return cls(
-            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True)
-        )
+            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True),
+            props.get("strict", False),
+        )  # fmt: skip
 
 
 @dataclass
@@ -354,8 +357,10 @@ class PathTracer:
 def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: str, seed: int) -> Statistics:
     """Render a scene into the film of `passes`; returns what was counted."""
     with dr.suspend_grad():
-        tracer = PathTracer(scene, SceneAssets(scene, device), options, seed)
-        passes.render(scene, seed, tracer.trace)
+        assets = SceneAssets(scene, device)
+        mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
+        tracer = PathTracer(scene, assets, options, seed)
+        passes.render(scene, seed, tracer.trace, mark)
     if tracer.statistics.invalid:
         mi.Log(mi.LogLevel.Warn, f"nap_path: {tracer.statistics.invalid} paths ended at a weight that was not finite")
     return tracer.statistics

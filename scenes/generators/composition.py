@@ -10,7 +10,7 @@ from .writing import PATH_TRACED, camera, document
 
 PARTS = ("candle", "milk", "dragon")
 PLACES = (  # asset, id, turn about z in degrees, x, y
-    ("candle", "candle_left", 20, -1.35, 0.35),
+    ("candle", "candle_left", 20, -1.55, 0.3),
     ("dragon", "dragon_behind", -20, -0.3, 0.45),
     ("milk", "milk_in_front", 0, 0.6, -0.75),
     ("candle", "candle_right", 200, 1.35, 0.5),
