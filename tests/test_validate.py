@@ -98,19 +98,32 @@ def test_teapot_is_open(llvm, data_dir):
     assert issue.code == "open-mesh" and "'pot' is open (96 boundary edges)" in str(issue)
 
 
-def test_dragon_is_closed_with_crowded_edges(llvm, data_dir):
+def test_dragon_is_closed_with_crowded_edges_and_folds(llvm, data_dir):
     dragon = {
         "type": "ply",
         "filename": str(data_dir / "dragon.ply"),
         "bsdf": GLASS,
         "interior": {"type": "homogeneous"},
     }
-    (issue,) = check(describe({"type": "scene", "dragon": dragon}))
-    assert issue.code == "non-manifold" and "50 edges" in str(issue)
+    edges, folds = check(describe({"type": "scene", "dragon": dragon}))
+    assert edges.code == "non-manifold" and "50 edges" in str(edges)
+    assert folds.code == "folded" and "0.88 %" in str(folds)
 
 
 def test_non_manifold_edges_are_noticed():
     assert codes(asset(tetrahedron(double=True))) == ["non-manifold"]
+
+
+def test_triangles_against_their_normals_are_noticed():
+    """Light crosses them the wrong way; half of the surface or more is a matter of convention, not a fold."""
+    full = {**tetrahedron(), "face_normals": False}
+    out = full["vertices"] - 0.25
+    assert codes(asset({**full, "normals": out})) == []
+    wrong = out * torch.tensor([1.0, 1.0, -1.0])  # the base, a fifth of the surface, looks up
+    (issue,) = check(asset({**full, "normals": wrong}))
+    assert issue.code == "folded" and "%" in str(issue) and "'thing'" in str(issue)
+    assert codes(asset({**full, "normals": wrong, "face_normals": True})) == []
+    assert codes(asset({**full, "normals": wrong}, interior=None, media={})) == []
 
 
 def test_mesh_that_faces_inwards_is_noticed():

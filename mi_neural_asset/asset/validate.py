@@ -17,6 +17,9 @@ from .schema import REBAKE, AssetFileError, check_description
 from .vocabulary import ANALYTIC, CHILDREN, CURVES, ROLE
 
 
+MAX_FOLDED = 1e-3  # share of a mesh's area that may face against its vertex normals without a word
+
+
 class CannotBake(ValueError):
     """The description holds something that cannot be baked; the message names it and says what to do."""
 
@@ -26,7 +29,7 @@ class Issue:
     """Something doubtful that does not stop a bake.
 
     Attributes:
-        code: 'open-mesh', 'non-manifold', 'inward', 'unused-medium', 'open-shape' or 'emitter'.
+        code: 'open-mesh', 'non-manifold', 'inward', 'folded', 'unused-medium', 'open-shape' or 'emitter'.
         subject: id of the shape, or name of the medium.
         message: what is the matter, and what to do.
     """
@@ -163,6 +166,14 @@ def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iter
             f"Mesh {name!r} has {topology.crowded_edges} edges shared by more than two triangles; inside "
             "and outside may be ambiguous there.",
         )  # fmt: skip
+    smooth = geometry["normals"] is not None and not geometry["face_normals"]
+    share = _folded(geometry) if medium is not None and smooth else 0.0
+    if MAX_FOLDED < share < 0.5:
+        yield Issue(
+            "folded", name,
+            f"{100 * share:.2g} % of the surface of mesh {name!r} faces against its vertex normals (folds of a decimated scan?): light "
+            f"crosses it there as if it left {medium!r}, and sees through the asset. Repair the mesh, or accept glints.",
+        )  # fmt: skip
     volume = -topology.volume if geometry["flip_normals"] else topology.volume
     if not topology.open_edges and volume < 0:
         what = "its inside and outside are exchanged" if medium is not None else "its front is inside"
@@ -171,6 +182,15 @@ def _check_mesh(name: str, geometry: dict[str, Any], medium: str | None) -> Iter
             name,
             f"The closed mesh {name!r} faces inwards, so {what}. Flip its normals (flip_normals) or its faces.",
         )
+
+
+def _folded(geometry: dict[str, Any]) -> float:
+    """Share of a mesh's area that faces against its own vertex normals."""
+    corners = geometry["vertices"].double()[geometry["faces"].long()]
+    facing = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = geometry["normals"].double()[geometry["faces"].long()].sum(1)
+    area = facing.norm(dim=1)
+    return float(area[(facing * normals).sum(1) < 0].sum() / area.sum())
 
 
 class Topology:
