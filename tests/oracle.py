@@ -12,6 +12,7 @@ from mi_neural_asset.asset.cache import remember
 from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.coordinates import Exit, cylinder, frame
+from mi_neural_asset.model.far_field import FarField
 from mi_neural_asset.model.transport import Transport
 
 SMALL = {
@@ -98,6 +99,30 @@ class UniformLines(Transport):
         return w, self.direction_density(sites, exit_, n, w)
 
 
+class Lambert(FarField):
+    """F' = rho / pi cos(n, w), or rho / 4 pi `everywhere`, with a sampler that draws all directions alike."""
+
+    def __init__(self, config: ModelConfig, rho: tuple[float, float, float], everywhere: bool) -> None:
+        super().__init__(config)
+        self.everywhere = everywhere
+        self.register_buffer("rho", torch.tensor(rho))
+
+    def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor) -> list[Tensor]:
+        return [x_o] * 3
+
+    def value(self, sites: list[Tensor], w: Tensor, n: Tensor) -> Tensor:
+        if self.everywhere:
+            return self.rho.expand(len(w), 3) / (4 * math.pi)
+        return (w * n).sum(-1, keepdim=True).clamp_min(0) * self.rho / math.pi
+
+    def log_density(self, sites: list[Tensor], w: Tensor, n: Tensor) -> Tensor:
+        return torch.full_like(w[:, 0], -math.log(4 * math.pi))
+
+    def sample(self, sites: list[Tensor], n: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        w = self._from_frame(cylinder(2 * z[:, 0] - 1, z[:, 1]), n)
+        return w, self.log_density(sites, w, n)
+
+
 class Asset:
     """What the renderer asks of a NeuralAsset, around any model; the boundary is the unit sphere unless given."""
 
@@ -149,3 +174,10 @@ def random_asset(name: str, seed: int = 0, separate: bool = False, coordinates: 
         for key, parameter in model.named_parameters():
             parameter.mul_(8.0 if "last.weight" in key else 3.0 if "table" in key else 1.0)
     return remember(Asset(model), name)
+
+
+def lambert_asset(
+    name: str, rho: tuple[float, float, float], separate: bool = False, everywhere: bool = False, boundary: dict | None = None
+) -> str:
+    """Remember a far-field asset of which all is known; the boundary is the unit sphere unless given."""
+    return remember(Asset(Lambert(ModelConfig(separate_direct=separate, **SMALL), rho, everywhere), boundary), name)

@@ -17,6 +17,7 @@ from mi_neural_asset.asset.asset import NeuralAsset, load
 from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.asset.schema import AssetFileError, check_content
 from mi_neural_asset.model.config import ModelConfig
+from mi_neural_asset.model.kinds import KINDS
 from mi_neural_asset.model.transport import Transport
 
 SMALL = {"features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 4, "cubemap": 4, "line": 4, "albedo_width": 8}
@@ -166,8 +167,10 @@ def test_notes_of_odd_types_are_made_plain(asset, tmp_path):
 def test_any_model_size_loads(tmp_path, asset):
     box, hull = ModelConfig(proxy="box", **{**SMALL, "depth": 2}), ModelConfig(proxy="hull", **SMALL)
     for config in (ModelConfig(), ModelConfig.paper(triplane=16), box, hull):
-        asset.replace(config=config, weights=dict(Transport(config).state_dict())).save(tmp_path / "a.pt")
-        assert NeuralAsset.load(tmp_path / "a.pt").config == config
+        for kind, network in KINDS.items():
+            asset.replace(kind=kind, config=config, weights=dict(network(config).state_dict())).save(tmp_path / "a.pt")
+            loaded = NeuralAsset.load(tmp_path / "a.pt")
+            assert loaded.config == config and loaded.kind == kind and type(loaded.model()) is network
 
 
 def test_loading_an_asset_touches_no_file(llvm, asset, tmp_path, monkeypatch):
@@ -440,7 +443,8 @@ CASES = [
     ("version", 1, r"version: the file has format 1.*bake it again"),
     ("version", "1", r"version: expected 2"),
     ("version", True, r"version: expected 2"),
-    ("kind", "far_field", r"kind: expected one of transport, got 'far_field'"),
+    ("kind", "near_field", r"kind: expected one of transport, far_field, got 'near_field'"),
+    ("kind", "far_field", r"weights\.incident_grid\.table: is missing"),
     ("units", "", r"units: expected"),
     ("up_axis", "w", r"up_axis: expected x, y or z, got 'w'"),
     ("center", [0.0, 1.0], r"center: expected a list of 3 numbers"),

@@ -17,6 +17,7 @@ from .schema import MAGIC, VERSION
 
 if TYPE_CHECKING:
     from ..model.config import ModelConfig
+    from ..model.far_field import FarField
     from ..model.transport import Transport
 
 
@@ -34,7 +35,7 @@ class NeuralAsset:
         provenance: how it was made: seed, steps, versions, validation figures; plain values.
         units: what one unit of asset space is.
         up_axis: "x", "y" or "z".
-        kind: what the model is.
+        kind: what the model is: "transport", or "far_field" (the baseline).
     """
 
     boundary: Description
@@ -97,12 +98,12 @@ class NeuralAsset:
             **{key: content[key] for key in ("center", "scale", "weights", "provenance", "units", "up_axis", "kind")},
         )
 
-    def model(self) -> Transport:
-        """The transport model, in evaluation mode; its parameters share the memory of `weights`."""
-        from ..model.transport import Transport
+    def model(self) -> Transport | FarField:
+        """The model, in evaluation mode; its parameters share the memory of `weights`."""
+        from ..model.kinds import build
 
         with torch.device("meta"):  # its memory is that of the weights
-            model = Transport(self.config)
+            model = build(self.kind, self.config)
         model.load_state_dict(self.weights, assign=True)
         return model.requires_grad_(False).eval()
 

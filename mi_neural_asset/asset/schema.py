@@ -12,7 +12,7 @@ from torch import Tensor
 from .values import MAX_VALUES, REBAKE, AssetFileError, fail, fields, flag, matrix, number, numbers, plain, tensor, text
 from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE
 
-MAGIC, VERSION, KINDS = "mi_neural_asset asset", 2, ("transport",)
+MAGIC, VERSION, KINDS = "mi_neural_asset asset", 2, ("transport", "far_field")
 FIELDS = (
     "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights",
     "provenance",
@@ -252,7 +252,7 @@ def check_content(content: Any) -> None:
     check_description(content["boundary"], "boundary")
     if content["source"] is not None:
         check_description(content["source"], "source")
-    _check_weights(content["config"], content["weights"])
+    _check_weights(content["kind"], content["config"], content["weights"])
 
 
 def _guess(content: Any) -> str:  # noqa: ANN401
@@ -263,10 +263,10 @@ def _guess(content: Any) -> str:  # noqa: ANN401
     return ""
 
 
-def _check_weights(config: Any, weights: Any) -> None:  # noqa: ANN401
-    """Names and shapes are those of a model of this configuration."""
+def _check_weights(kind: str, config: Any, weights: Any) -> None:  # noqa: ANN401
+    """Names and shapes are those of a model of this kind and configuration."""
     from ..model.config import ModelConfig
-    from ..model.transport import Transport
+    from ..model.kinds import build
 
     plain(config, "config")
     try:
@@ -274,7 +274,7 @@ def _check_weights(config: Any, weights: Any) -> None:  # noqa: ANN401
     except (TypeError, ValueError) as error:
         raise AssetFileError(f"config: {error}; {REBAKE}") from error
     with torch.device("meta"):
-        expected = Transport(parsed).state_dict()
+        expected = build(kind, parsed).state_dict()
     fields(weights, "weights", expected)
     for name, value in expected.items():
         tensor(weights[name], f"weights.{name}", tuple(value.shape), (value.dtype,))

@@ -21,13 +21,13 @@ from ..asset.description import Description, bounding_box, bounding_sphere, desc
 from ..asset.hull import half_spaces
 from ..asset.validate import check
 from ..files import Lock, remove_leftovers
+from ..model.kinds import build
 from ..model.proxy import HULL_PLANES
-from ..model.transport import Transport
 from ..progress import Progress
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
+from .kinds import kind_of
 from .log import BakeLog
-from .losses import validate
 from .options import OPTION_NAMES, BakeOptions
 from .presets import BakeConfig, preset
 from .preview import Preview
@@ -52,9 +52,10 @@ class BakeInterrupted(KeyboardInterrupt):
 
 
 def bake(
-    scene: str | os.PathLike | dict | mi.Scene, out: str | os.PathLike | None = None, *, preset: str = "preview", steps: int | None = None,
-    minutes: float | None = None, seed: int = 0, device: str | None = None, resume: str | os.PathLike | bool | None = None,
-    progress: bool = True, only: Sequence[str] | None = None, options: BakeOptions | None = None, **more: Any,  # noqa: ANN401
+    scene: str | os.PathLike | dict | mi.Scene, out: str | os.PathLike | None = None, *, preset: str = "preview", kind: str = "transport",
+    steps: int | None = None, minutes: float | None = None, seed: int = 0, device: str | None = None,
+    resume: str | os.PathLike | bool | None = None, progress: bool = True, only: Sequence[str] | None = None,
+    options: BakeOptions | None = None, **more: Any,  # noqa: ANN401
 ) -> NeuralAsset:  # fmt: skip
     """Bake the light transport of a scene's shapes into an asset.
 
@@ -62,6 +63,7 @@ def bake(
         scene: path of a scene file, a dict for `mi.load_dict`, or a loaded scene.  Emitters and sensors are ignored.
         out: asset file to write (`.pt`); None: only return the asset.
         preset: "preview" (about 10 CPU minutes), "standard" (about an hour) or "paper" (the paper's sizes: for a GPU).
+        kind: "transport" (the 8D transport), or "far_field" (the baseline that takes all light to be far away).
         steps: optimisation steps, instead of the preset's.
         minutes: wall-clock budget instead of a number of steps; the result then depends on the machine's speed.
         seed: of everything; the same seed and steps give the same asset on the CPU.
@@ -88,13 +90,13 @@ def bake(
         if value is not None and not value > 0:
             raise ValueError(f"bake: {name} must be positive, got {value}")
     options = dataclasses.replace(options or BakeOptions(), **{name: more.pop(name) for name in OPTION_NAMES if name in more})
-    config = _config(preset, steps, more)
+    config = _config(preset, steps, more, kind)
     run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options)
     return run.run(resume)
 
 
-def _config(name: str, steps: int | None, model: dict[str, Any]) -> BakeConfig:
-    config = preset(name, **model)
+def _config(name: str, steps: int | None, model: dict[str, Any], kind: str = "transport") -> BakeConfig:
+    config = preset(name, kind, **model)
     return config if steps is None else dataclasses.replace(config, steps=int(steps))
 
 
@@ -125,7 +127,7 @@ class Bake:
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
         sampler = PathSampler(mi.load_dict(scene_dict(self.description), parallel=False), self.center.tolist(), self.scale * SPHERE_SLACK)
         torch.manual_seed(self.seed)
-        model = Transport(self.config.model)
+        model = build(self.config.kind, self.config.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
         model.proxy.extent.copy_(extent)
         if model.proxy.kind == "hull":
@@ -133,10 +135,11 @@ class Bake:
             model.proxy.planes.copy_(torch.as_tensor(planes))
         model.to(self.device)
         c = self.config
+        self.kind = kind_of(c)
+        reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
         self.buffer = PathBuffer(
-            sampler, model, self.center, self.scale, size=c.buffer, batch=c.batch, reuse=c.reuse, seed=self.seed,
-            reciprocal=c.reciprocity and is_reciprocal(self.description), device=self.device,
-        )  # fmt: skip
+            sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device
+        )
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
 
@@ -188,7 +191,7 @@ class Bake:
         )
         try:
             self._optimise(log)
-            figures = validate(self.trainer.average, self._held_out)
+            figures = self.kind.validate(self.trainer.average, self._held_out)
             log.validation(self.trainer.step, self.elapsed, figures)
             asset = self._finish(figures)
         except BaseException as error:
@@ -222,7 +225,7 @@ class Bake:
         self._progress.update(self._fraction(), "sampling paths")
         self._held_out = self.buffer.validation(self.config.validation)
         if self.trainer.step == 0:
-            self.trainer.start_albedo(self._held_out.beta.mean(0))
+            self.trainer.start(self._held_out.beta.mean(0))
         preview = Preview(self) if self.options.preview_image else None
         last_save = last_check = last = time.monotonic()
         text, flow = "", 0.0
@@ -242,7 +245,7 @@ class Bake:
             if self.trainer.step % GOOD_INTERVAL == 0:
                 self.trainer.keep_good()
             if now - last_check > self.options.validation_interval:
-                figures = validate(self.trainer.average, self._held_out)
+                figures = self.kind.validate(self.trainer.average, self._held_out)
                 log.validation(self.trainer.step, self.elapsed, figures)
                 text = f", held-out NLL {figures['nll']:.3f}, albedo x{sum(figures['albedo_ratio']) / 3:.4f}"
                 last_check = time.monotonic()
@@ -282,6 +285,7 @@ class Bake:
             center=self.center.tolist(), scale=self.scale, config=self.config.model,
             weights={name: value.detach().cpu().clone() for name, value in average.state_dict().items()},
             provenance=provenance or {}, units=self.options.units, up_axis=self.options.up_axis,
+            kind=self.config.kind,
         )  # fmt: skip
 
     def _provenance(self, figures: dict[str, Any]) -> dict[str, Any]:
@@ -305,17 +309,15 @@ class Bake:
         except OSError as error:
             raise BakeError(f"{error.strerror or error}; the state of step {self.trainer.step} is kept{self._save_checkpoint()}") from error
         loaded = NeuralAsset.load(self.out)
-        _compare(self.trainer.average, loaded, self._held_out)
+        self._compare(loaded)
         self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")
         return loaded
 
-
-def _compare(model: Transport, asset: NeuralAsset, rows: Any, count: int = 1024) -> None:  # noqa: ANN401
-    """Check that a written asset gives the trained model's densities on a probe batch."""
-    probe = rows.rows(torch.arange(min(count, rows.x_o.shape[0]), device=rows.x_o.device)).to(torch.device("cpu"))
-    arguments = (probe.x_o, probe.w_o, probe.n, probe.u, probe.w_i, probe.occlusion)
-    with torch.no_grad():
-        wanted = model.cpu().log_density(*arguments)
-        got = asset.model().log_density(*arguments)
-    if not torch.equal(wanted, got):
-        raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e} nats; please report this")
+    def _compare(self, asset: NeuralAsset, count: int = 1024) -> None:
+        """Check that a written asset gives what the trained model gives on a few held-out rows."""
+        rows = self._held_out
+        few = rows.rows(torch.arange(min(count, rows.x_o.shape[0]), device=rows.x_o.device)).to(torch.device("cpu"))
+        with torch.no_grad():
+            wanted, got = (self.kind.probe(model, few) for model in (self.trainer.average.cpu(), asset.model()))
+        if not torch.equal(wanted, got):
+            raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e}; please report this")

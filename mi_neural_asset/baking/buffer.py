@@ -5,6 +5,7 @@ Everything is a function of (seed, generation, position), so that a resumed bake
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import mitsuba as mi
@@ -13,14 +14,17 @@ import torch
 from torch import Tensor
 
 from ..interop import to_vector
+from ..model.far_field import FarField
 from ..model.transport import Transport
 from ..occlusion import Occlusion
+from .presets import BakeConfig
 from .reciprocity import backwards
+from .rows import Rows
 from .sampler import EXITED, Paths, PathSampler
 
 
 @dataclass
-class Batch:
+class Batch(Rows):
     """Rows of training data in normalised space; the first `flow` rows carry throughput."""
 
     x_o: Tensor  # [N, 3]
@@ -32,14 +36,6 @@ class Batch:
     occlusion: Tensor  # [N, K]
     drawn: Tensor  # [N] 1 where the viewer's ray was drawn, 0 where a path was read backwards: nothing is known of alpha there
     flow: int = 0
-
-    def rows(self, index: Tensor, flow: int = 0) -> Batch:
-        """Some rows."""
-        return Batch(*(getattr(self, f.name)[index] for f in fields(self)[:-1]), flow)
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)[:-1]), self.flow)
 
 
 def path_seed(seed: int, stream: int) -> int:
@@ -103,37 +99,36 @@ class PathBuffer:
     Args:
         sampler: makes the paths.
         model: for proxy and separation.
+        rows: makes rows of paths: (paths, model, center, scale, occlusion) -> rows.
         center, scale: the asset's frame.
-        size: paths generated at once.
-        batch: rows of non-zero throughput in a batch.
-        reuse: how often each path is used.
+        config: how many paths at once, in which groups, of how many rows a batch is, how often each row is used.
         reciprocal: use each path backwards as often as forwards (see `mi_neural_asset.baking.reciprocity`).
         seed: of the bake.
         device: where batches are wanted.
     """
 
     def __init__(
-        self, sampler: PathSampler, model: Transport, center: Tensor, scale: float, *, size: int, batch: int, reuse: int, seed: int,
-        reciprocal: bool, device: torch.device,
+        self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
+        config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device,
     ) -> None:  # fmt: skip
         self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
-        self._size, self._batch, self._seed, self._reciprocal, self._device = size, batch, seed, reciprocal, device
-        self._rounds = max(1, reuse // 2) if reciprocal else reuse
+        self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
+        self._seed, self._reciprocal, self._device = seed, reciprocal, device
+        self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
         self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion)
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
         self._order: list[Tensor] = []
 
-    def validation(self, count: int) -> Batch:
-        """Held-out rows, the same at each call."""
-        paths = self._sampler.sample(count, path_seed(self._seed, 0))
-        batch = training_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion)
-        return batch.to(self._device)
+    def validation(self, count: int) -> Rows:
+        """Held-out rows of `count` paths, the same at each call."""
+        paths = self._sampler.sample(count, path_seed(self._seed, 0), group=self._group)
+        return self._make_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion).to(self._device)
 
-    def _model_on_cpu(self) -> Transport:
+    def _model_on_cpu(self) -> Transport | FarField:
         if self._model.proxy.extent.device.type == "cpu":
             return self._model
-        copy = Transport(self._model.config)
+        copy = type(self._model)(self._model.config)
         copy.proxy.load_state_dict(self._model.proxy.state_dict())
         return copy
 
@@ -141,18 +136,18 @@ class PathBuffer:
         """Continue at a batch (undoes a stop: take the attributes of the same names)."""
         self.generation, self.position, self._order = generation, position, []
 
-    def _training_rows(self, paths: Paths) -> Batch:
+    def _training_rows(self, paths: Paths) -> Rows:
         arguments = (self._model_on_cpu(), self._center, self._scale, self._occlusion)
-        rows = training_rows(paths, *arguments)
+        rows = self._make_rows(paths, *arguments)
         if not self._reciprocal:
             return rows
-        other = training_rows(backwards(paths), *arguments)
+        other = self._make_rows(backwards(paths), *arguments)
         other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
         other.drawn.zero_()
         return joined([rows, other])
 
     def _generate(self) -> None:
-        paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1))
+        paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1), group=self._group)
         if self.position == 0:  # else the bake resumes within a generation that has been counted
             self.counts.add(paths)
         self._rows = self._training_rows(paths).to(self._device)
@@ -160,7 +155,7 @@ class PathBuffer:
         alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
         if len(alive) < self._batch:
             raise RuntimeError(
-                f"only {len(alive)} of {self._size} paths leave the asset with throughput, fewer than a batch of {self._batch}: "
+                f"only {len(alive)} of {len(carries)} paths leave the asset with throughput, fewer than a batch of {self._batch}: "
                 "the asset absorbs nearly all light or is closed to it; check albedo, scale and boundary, or pass a smaller batch"
             )
         generator = torch.Generator().manual_seed(path_seed(self._seed, 1 << 30 | self.generation))
@@ -174,7 +169,7 @@ class PathBuffer:
                 zeros = rest[int(k * share) : int((k + 1) * share)]
                 self._order.append(torch.cat([live[k * self._batch : (k + 1) * self._batch], zeros]))
 
-    def next(self) -> Batch:
+    def next(self) -> Rows:
         """The next batch: `batch` rows with throughput, then rows without in their natural proportion."""
         if not self._order:
             self._generate()

@@ -17,6 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("scene", metavar="SCENE", help="scene file (.xml); its lights and cameras are ignored")
     parser.add_argument("-o", "--output", required=True, metavar="ASSET", help="asset file to write (.pt)")
     parser.add_argument("--preset", default="preview", choices=("preview", "standard", "paper"), help="default: %(default)s")
+    parser.add_argument("--kind", default="transport", choices=("transport", "far_field"), help="what to learn: all of the light "
+                        "transport, or the baseline that takes all light to be far away (default: %(default)s)")  # fmt: skip
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=int, help="optimisation steps, instead of the preset's")
     budget.add_argument("--minutes", type=float, help="wall-clock budget, instead of a number of steps")
@@ -65,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
         log=options.log, tensorboard=options.tensorboard, log_interval=options.log_interval,
     )  # fmt: skip
     bake(
-        options.scene, options.output, preset=options.preset, steps=options.steps, minutes=options.minutes, seed=options.seed,
-        device=options.device, resume=options.resume, progress=not options.quiet, only=options.only, options=rare, **model,
+        options.scene, options.output, preset=options.preset, kind=options.kind, steps=options.steps, minutes=options.minutes,
+        seed=options.seed, device=options.device, resume=options.resume, progress=not options.quiet, only=options.only,
+        options=rare, **model,
     )  # fmt: skip
     return 0

@@ -60,3 +60,8 @@ def validate(model: Transport, rows: Batch, chunk: int = 16384) -> dict[str, obj
         "nll": nll / max(weight, 1e-12), "ray_nll": ray / max(weight, 1e-12), "albedo_ratio": ratio.tolist(),
         "albedo_error": error.tolist(), "albedo_mse": (alphas - betas).square().mean().item(),
     }  # fmt: skip
+
+
+def probe(model: Transport, rows: Batch) -> Tensor:
+    """What a written asset must reproduce: the density of rays, [N, 3]."""
+    return model.log_density(rows.x_o, rows.w_o, rows.n, rows.u, rows.w_i, rows.occlusion)

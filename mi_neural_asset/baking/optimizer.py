@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from ..model.transport import Transport
-
 
 class Optimizer:
     """The optimisers of one model, under one schedule.
@@ -23,7 +21,7 @@ class Optimizer:
         matrix_rate: Muon's; 0 leaves everything to Adam.
     """
 
-    def __init__(self, model: Transport, rate: float, matrix_rate: float) -> None:
+    def __init__(self, model: torch.nn.Module, rate: float, matrix_rate: float) -> None:
         matrices = [p for name, p in model.named_parameters() if ".hidden." in name and p.dim() == 2] if matrix_rate else []
         known = {id(p) for p in matrices}
         rest = [p for p in model.parameters() if id(p) not in known]

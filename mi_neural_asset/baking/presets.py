@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.config import ModelConfig
+from ..model.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class BakeConfig:
     """Everything that decides the result of a bake but the scene and the seed."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    kind: str = "transport"  # of the model: "transport", or "far_field" (the baseline)
+    group: int = 1  # paths of each viewer's ray (far field: from them values of F' are made)
+    cap: float = 0.0  # far field: half-angle of the caps over which F' is averaged, degrees
     steps: int = 6000  # optimisation steps
     batch: int = 8193  # paths of non-zero throughput a step; a multiple of three (one third a colour channel)
     learning_rate: float = 4e-3  # Adam's, at its peak
@@ -22,14 +26,19 @@ class BakeConfig:
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none
     buffer: int = 1 << 18  # paths generated at once
-    reuse: int = 2  # how often each path is used
-    reciprocity: bool = True  # half of these times backwards, where scattering is the same both ways
+    reuse: int = 2  # how often each path (far field: each value) is used
+    reciprocity: bool = True  # transport: half of these times backwards, where scattering is the same both ways
     validation: int = 1 << 16  # held-out paths
 
     def __post_init__(self) -> None:
         if self.batch % 3 or self.batch <= 0:
             raise ValueError(f"BakeConfig.batch: expected a positive multiple of 3, got {self.batch}")
-        for name in ("steps", "buffer", "reuse", "validation"):
+        if self.kind == "far_field" and not (self.group > 1 and 0 < self.cap < 90):
+            raise ValueError(f"BakeConfig: far_field needs a group of paths and a cap, got {self.group} and {self.cap}")
+        for name in ("buffer", "validation"):
+            if getattr(self, name) % self.group:
+                raise ValueError(f"BakeConfig.{name}: expected a multiple of the group {self.group}, got {getattr(self, name)}")
+        for name in ("steps", "buffer", "reuse", "validation", "group"):
             if getattr(self, name) < 1:
                 raise ValueError(f"BakeConfig.{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -48,14 +57,27 @@ PRESETS: dict[str, BakeConfig] = {
 }
 
 
-def preset(name: str, **model: Any) -> BakeConfig:  # noqa: ANN401
-    """The preset called `name`, with fields of its `ModelConfig` replaced.
+# What a preset changes for the far field: sizes as in the paper's Sec. 4.1 or in proportion, and data of many paths a value.
+FAR_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "preview": ({"depth": 8, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
+    "standard": ({"depth": 8, "knots": 16, "albedo_width": 48}, {"group": 256, "cap": 5.0, "reuse": 8, "buffer": 1 << 20}),
+    "paper": ({"depth": 8, "knots": 16, "albedo_width": 64}, {"group": 4096, "cap": 2.0, "reuse": 32, "buffer": 1 << 24}),
+}
+
+
+def preset(name: str, kind: str = "transport", **model: Any) -> BakeConfig:  # noqa: ANN401
+    """The preset called `name` for a kind of model, with fields of its `ModelConfig` replaced.
 
     Raises:
-        ValueError: no such preset, or a bad value.
+        ValueError: no such preset, no such kind, or a bad value.
         TypeError: no such field.
     """
     if name not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     config = PRESETS[name]
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
+    if kind == "far_field":
+        sizes, data = FAR_FIELD[name]
+        config, model = dataclasses.replace(config, kind=kind, **data), {**sizes, **model}
+    return dataclasses.replace(config, kind=kind, model=dataclasses.replace(config.model, **model))

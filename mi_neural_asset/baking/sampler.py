@@ -95,14 +95,16 @@ class PathSampler:
         self.lanes, self.rr_depth, self.max_events = int(lanes), int(rr_depth), int(max_events)
         self._traits = _walk.Traits.of(scene)
 
-    def sample(self, count: int, seed: int, beam: Beam | None = None) -> Paths:
+    def sample(self, count: int, seed: int, beam: Beam | None = None, group: int = 1) -> Paths:
         """Exactly `count` paths that hit the asset; the same for the same (count, seed) whatever the number of lanes.
 
         Path i depends on (seed, i) alone: a larger count continues a smaller one.  With a `beam` the viewer's rays are drawn from
-        it instead of from all around.
+        it instead of from all around.  With a `group`, that many paths in a row have one viewer's ray, so one (x_o, w_o).
         """
         if count < 1:
             raise ValueError(f"count: expected at least 1, got {count}")
+        if group < 1 or count % group:
+            raise ValueError(f"group: expected a divisor of the {count} paths, got {group}")
         out = _walk.Records.empty(count)
         lane_steps = _walk.walk(
             self.scene,
@@ -116,6 +118,7 @@ class PathSampler:
             dr.opaque(mi.UInt32, self.rr_depth),
             dr.opaque(mi.UInt32, self.max_events),
             out,
+            group,
         )
         dr.eval(lane_steps)
         dr.sync_thread()

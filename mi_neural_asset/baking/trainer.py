@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.transport import ALBEDO_OFFSET, Transport
+from ..model.far_field import FarField
+from ..model.transport import Transport
 from ..threads import torch_at_work
-from .buffer import Batch, PathBuffer
-from .losses import losses
+from .buffer import PathBuffer
+from .kinds import kind_of
 from .optimizer import Optimizer
 from .presets import BakeConfig
+from .rows import Rows
 
 
 class NonFiniteLoss(RuntimeError):
@@ -34,22 +36,18 @@ class Trainer:
         average: the averaged model (`model` itself if the configuration asks for no averaging).
     """
 
-    def __init__(self, model: Transport, buffer: PathBuffer, config: BakeConfig) -> None:
+    def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig) -> None:
         self.model, self.buffer, self.config = model, buffer, config
+        self._losses = kind_of(config).losses
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
-    @torch.no_grad()
-    def start_albedo(self, mean: Tensor) -> None:
-        """Let the albedo network begin at a mean throughput, [3].
-
-        On its way down from far above, an albedo of few live paths can overshoot to where its softplus has no gradient left.
-        """
-        value = mean.clamp(1e-4, 10.0)
+    def start(self, mean: Tensor) -> None:
+        """Let the model begin at a mean throughput, [3]."""
         for model in (self.model, self.average):
-            model.albedo_net.last.bias.copy_(value.expm1().log() - ALBEDO_OFFSET)
+            model.start(mean)
         self.keep_good()
 
     def schedule(self, progress: float) -> float:
@@ -68,8 +66,8 @@ class Trainer:
         with torch_at_work():
             return self._step(batch, self.schedule(progress))
 
-    def _step(self, batch: Batch, rate: float) -> tuple[float, float]:
-        nll, albedo = losses(self.model, batch)
+    def _step(self, batch: Rows, rate: float) -> tuple[float, float]:
+        nll, albedo = self._losses(self.model, batch)
         total = nll + albedo
         if not math.isfinite(total.item()):
             raise NonFiniteLoss(f"loss {total.item()} at step {self.step} (flow {nll.item()}, albedo {albedo.item()})")

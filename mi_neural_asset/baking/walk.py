@@ -2,7 +2,8 @@
 
 A lane fetches the index of the next path from a shared counter, walks it to its end, writes it at that index and
 fetches again.  Every path that is started is finished, and path i draws from the random stream (seed, i), so that
-neither the number of lanes nor the order of execution has any influence on the result.
+neither the number of lanes nor the order of execution has any influence on the result.  Paths may come in groups of one viewer's
+ray: then the ray is drawn from the stream of the group, all that follows its hit from the path's own.
 
 Estimator (Algorithm 1 of the 8DNA paper, arXiv 2604.25129, with balance over colour channels).  Free flights follow
 the extinction of one channel c, drawn uniformly per path.  With p_k the density that channel k would have given the
@@ -27,6 +28,7 @@ import mitsuba as mi
 
 EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
 MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
+OWN_STREAM = 0x9E3779B9  # tells the streams of paths from those of their groups
 SMALLEST = 1e-30  # throughputs below are written as 0: denormal numbers are flushed on some threads and kept on others
 
 
@@ -118,8 +120,9 @@ def walk(
     rr_depth: mi.UInt32,
     max_events: mi.UInt32,
     out: Records,
+    group: int = 1,
 ) -> mi.UInt32:
-    """Trace `count` paths into `out`; return each lane's number of loop iterations."""
+    """Trace `count` paths, `group` of each viewer's ray, into `out`; return each lane's number of loop iterations."""
     media, null_collisions, coloured = traits.media, traits.null_collisions, traits.coloured
     enter = _entering_rays(center, radius, beam)
     active = dr.full(mi.Bool, True, lanes)
@@ -147,7 +150,7 @@ def walk(
         if active & idle:
             index = dr.scatter_inc(out.counter, mi.UInt32(0), active & idle)
             active &= index < count
-            v0, v1 = mi.sample_tea_32(seed, index)
+            v0, v1 = mi.sample_tea_32(seed, index // group)
             rng.seed(mi.UInt64(v0), mi.UInt64(v1))
             idle = mi.Bool(False)
             misses = mi.UInt32(0)
@@ -205,6 +208,11 @@ def walk(
             dr.scatter(out.x_o, si.p, index)
             dr.scatter(out.w_o, -d, index)
             dr.scatter(out.n, normal, index)
+            if dr.hint(group > 1, mode="scalar"):
+                v0, v1 = mi.sample_tea_32(seed ^ OWN_STREAM, index)
+                rng.seed(mi.UInt64(v0), mi.UInt64(v1))
+                sample1 = rng.next_float32()
+                sample2 = mi.Point2f(rng.next_float32(), rng.next_float32())
         bs, bsdf_weight = si.bsdf().sample(mi.BSDFContext(), si, sample1, sample2, surface)
         w = si.to_world(bs.wo)
         beta[surface] *= bsdf_weight

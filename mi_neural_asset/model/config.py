@@ -22,11 +22,11 @@ class ModelConfig:
     proxy_margin: float = 0.03  # distance between the asset's bound and the proxy, see `Proxy`
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
     occlusion: int = 24  # directions about the normal along which distances to the asset itself are told to the networks
-    width: int = 64  # hidden features of the four flow networks
-    depth: int = 4  # hidden layers of the flow networks
+    width: int = 64  # hidden features of the four flow networks (far field: of the value network)
+    depth: int = 4  # hidden layers of the flow networks (far field: of the value network)
     knots: int = 16  # bins of each spline
-    albedo_width: int = 64  # hidden features of the albedo network
-    albedo_depth: int = 2  # hidden layers of the albedo network
+    albedo_width: int = 64  # hidden features of the albedo network (far field: of the sampler's two)
+    albedo_depth: int = 2  # hidden layers of the albedo network (far field: of the sampler's two)
     triplane: int = 64  # texels along a side of a triplane's plane, for x_o
     cubemap: int = 32  # texels along a side of a cubemap's face, for w_o and for (s1, s2)
     line: int = 32  # nodes of the 1D grids, for s1 and s3

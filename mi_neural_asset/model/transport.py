@@ -40,6 +40,15 @@ class Transport(nn.Module):
         self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
         self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
 
+    @torch.no_grad()
+    def start(self, mean: Tensor) -> None:
+        """Let the albedo network begin at a mean throughput, [3].
+
+        On its way down from far above, an albedo of few live paths can overshoot to where its softplus has no gradient left.
+        """
+        value = mean.clamp(1e-4, 10.0)
+        self.albedo_net.last.bias.copy_(value.expm1().log() - ALBEDO_OFFSET)
+
     def _heard(self, j: int) -> slice:
         """Which columns of the occlusion network j reads: for w_i at a given u_i a few are enough."""
         return slice(0, self.config.occlusion, 2) if j in (2, 3) else slice(None)

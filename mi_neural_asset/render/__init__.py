@@ -1,6 +1,6 @@
 """Rendering of neural assets inside path-traced scenes: a wavefront over bounces, with torch between them.
 
 Rooms: `instances` (which hits belong to which asset, and its frame), `projection` (u_i back to the boundary), `engine`
-(who evaluates the networks), `neural` (one scattering event on an asset), `path` (the loop over bounces), `passes` (film,
-sampler, memory bound, AOVs).
+(who evaluates the networks), `neural` (one scattering event on an asset), `far_field_engine` and `far_field` (their counterparts
+for the baseline), `path` (the loop over bounces), `passes` (film, sampler, memory bound, AOVs).
 """

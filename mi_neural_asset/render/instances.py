@@ -14,7 +14,9 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..model.far_field import FarField
 from .engine import Engine
+from .far_field_engine import FarFieldEngine
 from .projection import Projection
 
 
@@ -43,7 +45,8 @@ class Frames:
 class Model:
     """One set of weights, shared by all of its instances."""
 
-    engine: Engine
+    kind: str
+    engine: Engine | FarFieldEngine
     projection: Projection
     separate_direct: bool
 
@@ -57,7 +60,9 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
     key = (mi.variant(), str(device))
     if key not in cache:
         module = asset.model()
-        cache[key] = Model(Engine(module, device), Projection(asset, module), module.config.separate_direct)
+        kind = "far_field" if isinstance(module, FarField) else "transport"
+        engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
+        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct)
     return cache[key]
 
 

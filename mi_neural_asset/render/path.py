@@ -16,6 +16,7 @@ import mitsuba as mi
 
 from . import exits
 from .exits import Techniques
+from .far_field import FarFieldEvent
 from .guard import watch
 from .instances import Frames, Model, SceneAssets
 from .lanes import join, put, take
@@ -261,7 +262,7 @@ class PathTracer:
         n = side * take(mi.Vector3f(si.sh_frame.n), chosen)
         hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
         dr.eval(hits)
-        event = NeuralEvent(
+        event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
             self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero,
             techniques=self._techniques, statistics=self.statistics,
         )  # fmt: skip

@@ -81,8 +81,12 @@ def _use(asset: Any, mitsuba: bool) -> None:
     model, x = asset.model(), torch.nn.functional.normalize(torch.linspace(-1, 1, 24).reshape(8, 3), dim=-1)
     around = torch.zeros(8, asset.config.surroundings)
     with torch.no_grad():
-        assert model.log_density(x, x, x, 1.03 * x, x, around).shape == (8, 3)
-        assert model.albedo(model.sites(x, x, x, around)).isnan().sum() == 0 or not mitsuba
+        if asset.kind == "far_field":
+            sites = model.sites(x, x, x, around)
+            assert model.value(sites, x, x).shape == (8, 3) and model.log_density(sites, x, x).shape == (8,)
+        else:
+            assert model.log_density(x, x, x, 1.03 * x, x, around).shape == (8, 3)
+            assert model.albedo(model.sites(x, x, x, around)).isnan().sum() == 0 or not mitsuba
     if mitsuba:
         import mitsuba as mi
 

@@ -343,18 +343,19 @@ def versions(r: random.Random, s: Sample) -> bytes:
 
 @kind
 def configurations(r: random.Random, s: Sample) -> bytes:
-    """Sizes of the model, up to gigabytes, with the weights of the small one, or with weights that claim those sizes."""
+    """Sizes of the model, up to gigabytes, with the weights of the small one, or with weights that claim those sizes; both kinds."""
     from mi_neural_asset.model.config import ModelConfig
-    from mi_neural_asset.model.transport import Transport
+    from mi_neural_asset.model.kinds import build
 
     content = _content(s)
     config = content["config"]
+    content["kind"] = r.choice(("transport", "far_field"))
     for _ in range(r.choice((1, 1, 2, 13))):
         name = r.choice(list(config))
         config[name] = r.choice((1, 2, 16, 64, 512, 1024, 1025, 0, -1, 10**9, 0.5, "box", "paper", True, None))
     try:
         with torch.device("meta"):
-            shapes = {name: value.shape for name, value in Transport(ModelConfig(**config)).state_dict().items()}
+            shapes = {name: value.shape for name, value in build(content["kind"], ModelConfig(**config)).state_dict().items()}
     except (TypeError, ValueError):
         return pack(content)
     if r.random() < 0.7:
@@ -434,7 +435,7 @@ def bombs(r: random.Random, s: Sample) -> bytes:
 def harmless(r: random.Random, s: Sample) -> bytes:
     """Changes that leave the asset sound: these have to be accepted."""
     content = _content(s)
-    choice = r.randrange(4)
+    choice = r.randrange(5)
     if choice == 0:
         content["provenance"]["note"] = r.choice(TEXTS[:12])
     elif choice == 1:
@@ -442,6 +443,8 @@ def harmless(r: random.Random, s: Sample) -> bytes:
         content["weights"][name] = torch.randn(content["weights"][name].shape, generator=torch.Generator().manual_seed(r.randrange(99)))
     elif choice == 2:
         content["source"] = None
+    elif choice == 3:
+        content["kind"], content["weights"] = "far_field", s.far_field
     else:
         return container(s.entries)
     return pack(content)

@@ -12,6 +12,7 @@ import torch
 from mi_neural_asset.asset.asset import NeuralAsset
 from mi_neural_asset.asset.description import Description
 from mi_neural_asset.model.config import ModelConfig
+from mi_neural_asset.model.far_field import FarField
 from mi_neural_asset.model.transport import Transport
 
 SMALL = {"features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 4, "cubemap": 4, "line": 4, "albedo_width": 8}
@@ -24,6 +25,7 @@ class Sample:
     content: dict[str, Any]
     data: bytes  # of the file
     entries: list[tuple[str, bytes]]  # of its container
+    far_field: dict[str, torch.Tensor]  # weights of the other kind of model, of the same configuration
 
 
 def pack(content: Any) -> bytes:
@@ -50,7 +52,7 @@ def sample() -> Sample:
     )  # fmt: skip
     content = asset.to_content()
     data = pack(content)
-    return Sample(content, data, unpack(data))
+    return Sample(content, data, unpack(data), dict(FarField(config).state_dict()))
 
 
 def _description() -> Description:

@@ -1,0 +1,22 @@
+"""The kinds of model that an asset file can hold, by the names that files use."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .config import ModelConfig
+from .far_field import FarField
+from .transport import Transport
+
+KINDS: dict[str, type[nn.Module]] = {"transport": Transport, "far_field": FarField}
+
+
+def build(kind: str, config: ModelConfig) -> Transport | FarField:
+    """A model with fresh weights.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    return KINDS[kind](config)
