@@ -113,7 +113,7 @@ def test_bake_goes_on_where_a_checkpoint_cannot_be_written(tmp_path, monkeypatch
     monkeypatch.setattr(module.Bake, "_finish", finish_on_a_free_disk)
     monkeypatch.setattr(module.Progress, "say", lambda self, text: said.append(text))
     optimise = module.Bake._optimise
-    monkeypatch.setattr(module.Bake, "_optimise", lambda self: (full_disk(True), optimise(self)))
+    monkeypatch.setattr(module.Bake, "_optimise", lambda self, log: (full_disk(True), optimise(self, log)))
     said: list[str] = []
     asset = bake(tmp_path / "a.pt")
     assert all(torch.equal(asset.weights[name], value) for name, value in whole.weights.items())
