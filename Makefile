@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all fuzz bench lint clean
+.PHONY: help demo test test-all fuzz bench speed lint clean
 
 help:
 	@echo "make demo      bake scenes/seal.xml at preview size, render it, compare it with volpath: out/demo (about 10 minutes)"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests"
 	@echo "make fuzz      hostile asset files: FILES=2000 SEED=0 (about a minute)"
-	@echo "make bench     speed of the path sampler (the other benchmarks want an asset)"
+	@echo "make bench     the paper's tables: SCALE=tiny ASSETS=seal,candle,...; goes on where it was stopped; out/paper_SCALE"
+	@echo "make speed     speed of the path sampler (the other benchmarks want an asset)"
 	@echo "make lint      ruff"
 
 $(READY): pyproject.toml
@@ -37,7 +38,13 @@ SEED ?= 0
 fuzz: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --files $(FILES) --seed $(SEED)
 
+SCALE ?= tiny
+ASSETS ?= candle,milk,cat,seal,dragon,bunny,curl_hair,hair,fabric,teaset
 bench: $(READY)
+	$(BIN)/python benchmarks/paper.py --scale $(SCALE) --assets $(ASSETS)
+	$(BIN)/python -m mi_neural_asset report out/paper_$(SCALE)
+
+speed: $(READY)
 	$(BIN)/python benchmarks/sampler_speed.py
 
 lint: $(READY)

@@ -1,4 +1,4 @@
-"""The command `mi-neural-asset`: bake, verify, info, scenes, demo, doctor.
+"""The command `mi-neural-asset`: bake, verify, info, scenes, report, demo, doctor.
 
 Each subcommand is a module with `add_parser(subparsers)`, which declares its options and sets `run`, a function that
 takes the parsed options and returns the exit code; the modules load Mitsuba and torch inside that function alone.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from . import __version__, llvm
 from .register import register
 
-_COMMANDS = ("baking.command", "verify.command", "asset.info", "catalogue", "demo", "doctor")
+_COMMANDS = ("baking.command", "verify.command", "asset.info", "catalogue", "report.command", "demo", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {"verify", "asset", "files", "images", "progress", "register", "mitsuba", "drjit"},
+    "report": {"report", "files", "mitsuba"},
     "boot": {"boot", "llvm", "loading", "register", "scene_xml", "mitsuba", "drjit"},
     "llvm": set(),
     "files": set(),

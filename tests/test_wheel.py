@@ -59,6 +59,7 @@ def test_contents(wheel):
     boot = {f"mi_neural_asset_boot.{suffix}" for suffix in ("py", "pth", "start")}
     assert {name for name in top if not name.endswith(".dist-info")} == {"mi_neural_asset"} | boot
     assert len(names) == len(set(names))
+    assert {"mi_neural_asset/report/page.js", "mi_neural_asset/report/page.css"} <= set(names)
     for folder in ("plugins", "cuda", "scenes"):
         tracked = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True).stdout.split()
         assert {f"mi_neural_asset/{name}" for name in tracked} <= set(names), folder

@@ -16,7 +16,6 @@ from .description import Description
 from .schema import REBAKE, AssetFileError, check_description
 from .vocabulary import ANALYTIC, CHILDREN, CURVES, ROLE
 
-
 MAX_FOLDED = 1e-3  # share of a mesh's area that may face against its vertex normals without a word
 
 
