@@ -10,6 +10,7 @@
 | only | string | all shapes | ids of the shapes to bake, separated by commas |
 | coordinates | string | local | `local` or `paper` |
 | proxy | string | sphere | `sphere`, `box` or `hull` |
+| certify | boolean | true | end with a quick certificate |
 | progress | boolean | true | show progress on standard error |
 
 None is differentiable.  The picture is the scene's sensor and lights with the baked asset in place of the shapes that were
@@ -35,7 +36,7 @@ def register(variant: str) -> None:
             super().__init__(props)
             self.weights = props.get("weights", "nap_train.pt")
             self.settings = {"preset": props.get("preset", "preview"), "progress": props.get("progress", True)}
-            for name in ("steps", "minutes", "seed", "coordinates", "proxy"):
+            for name in ("steps", "minutes", "seed", "coordinates", "certify", "proxy"):
                 if name in props:
                     self.settings[name] = props[name]
             only = props.get("only", "")

@@ -40,7 +40,7 @@ def marble(llvm) -> dict:  # noqa: ANN001
 def bake(scene, out=None, **settings):  # noqa: ANN001, ANN003, ANN202
     import mi_neural_asset
 
-    return mi_neural_asset.bake(scene, out, progress=False, **{**SMALL, **settings})
+    return mi_neural_asset.bake(scene, out, progress=False, **{**SMALL, "certify": False, **settings})
 
 
 def same(a, b) -> bool:  # noqa: ANN001
@@ -217,7 +217,7 @@ def test_nap_train_bakes_when_rendered(marble: dict, tmp_path: Path, llvm) -> No
                 "type": "perspective", "to_world": llvm.ScalarTransform4f().look_at([1, -10, 3], [1, 2, 3], [0, 0, 1]), "fov": 30,
                 "film": {"type": "hdrfilm", "width": 24, "height": 16},
             },
-            "integrator": {"type": "nap_train", "weights": str(out), "steps": 400, "progress": False},
+            "integrator": {"type": "nap_train", "weights": str(out), "steps": 400, "progress": False, "certify": False},
         }
     )  # fmt: skip
     picture = np.asarray(llvm.render(scene, spp=64))
@@ -232,7 +232,7 @@ def test_open_mesh_with_a_medium_is_noticed(llvm, data_dir: Path, tmp_path: Path
     import mi_neural_asset
 
     shape = {"type": "ply", "filename": str(data_dir / "teapot.ply"), "bsdf": {"type": "dielectric"}, "interior": {"type": "homogeneous"}}
-    mi_neural_asset.bake({"type": "scene", "pot": shape}, steps=1, **SMALL)
+    mi_neural_asset.bake({"type": "scene", "pot": shape}, steps=1, certify=False, **SMALL)
     said = capsys.readouterr().err
     assert "96" in said and "pot" in said and "open" in said.lower()
 
@@ -250,7 +250,8 @@ def test_parameters_of_a_scene_file(tmp_path: Path, llvm) -> None:  # noqa: ANN0
     )
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["bake", str(scene), "-o", str(tmp_path / "a.pt"), "--steps", "1", "--no-separation", "-q", "-D", "r=2.5"])
+    words = ["--steps", "1", "--no-separation", "--no-certificate", "-q", "-D", "r=2.5"]
+    options = parser.parse_args(["bake", str(scene), "-o", str(tmp_path / "a.pt"), *words])
     assert options.params == [("r", "2.5")]
     from mi_neural_asset.asset.bounds import bounding_sphere
     from mi_neural_asset.asset.description import describe

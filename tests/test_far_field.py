@@ -31,7 +31,7 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     presets.PRESETS["preview"] = presets.BakeConfig(batch=3072, buffer=1 << 16, validation=1 << 15)
     try:
         out = tmp_path_factory.mktemp("far") / "ball.pt"
-        mi_neural_asset.bake(paper_ball(), out, kind="far_field", steps=250, progress=False, separate_direct=False, **SMALL)
+        mi_neural_asset.bake(paper_ball(), out, kind="far_field", steps=250, progress=False, certify=False, separate_direct=False, **SMALL)
     finally:
         presets.PRESETS["preview"] = before
     return out
@@ -183,7 +183,7 @@ def test_resumed_far_field_is_the_same(tmp_path: Path, llvm, monkeypatch: pytest
     from mi_neural_asset.baking import presets
 
     monkeypatch.setitem(presets.PRESETS, "preview", presets.BakeConfig(batch=384, buffer=8192, validation=4096))
-    settings = {"kind": "far_field", "steps": 12, "progress": False, **SMALL}
+    settings = {"kind": "far_field", "steps": 12, "progress": False, "certify": False, **SMALL}
     whole = mi_neural_asset.bake(paper_ball(), **{**settings, "separate_direct": False})
     advance = module.Trainer.advance
 

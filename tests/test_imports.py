@@ -23,10 +23,13 @@ ALLOWED = {
     "render": {"render", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
     "baking": {
         *("baking", "asset", "model", "render", "interop", "occlusion", "allocator", "threads", "images", "progress", "loading", "files"),
-        "__version__",
+        *("verify", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
-    "verify": {"verify", "asset", "files", "images", "progress", "register", "mitsuba", "drjit"},
+    "verify": {
+        *("verify", "asset", "model", "interop", "occlusion", "threads", "files", "images", "progress", "register", "__version__"),
+        *("torch", "mitsuba", "drjit"),
+    },
     "report": {"report", "files", "mitsuba"},
     "boot": {"boot", "llvm", "loading", "register", "scene_xml", "mitsuba", "drjit"},
     "llvm": set(),

@@ -31,7 +31,7 @@ def small(monkeypatch, llvm):
 def bake(out, **settings):
     import mi_neural_asset
 
-    return mi_neural_asset.bake({"type": "scene", "ball": BALL}, out, **{"steps": 3, "progress": False, **settings})
+    return mi_neural_asset.bake({"type": "scene", "ball": BALL}, out, **{"steps": 3, "progress": False, "certify": False, **settings})
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
@@ -232,7 +232,7 @@ def test_exit_codes(tmp_path, monkeypatch, capsys):
     scene = tmp_path / "ball.xml"
     scene.write_text(SCENE)
     out = tmp_path / "a.pt"
-    command = ["bake", str(scene), "-o", str(out), "--steps", "2", "-q", "--device", "cpu"]
+    command = ["bake", str(scene), "-o", str(out), "--steps", "2", "-q", "--device", "cpu", "--no-certificate"]
     assert main(command) == 0 and out.exists()
     assert main([*command[:2], "-o", str(tmp_path / "no" / "a.pt")]) == 1 and "does not exist; make it" in capsys.readouterr().err
     assert main(["bake", str(tmp_path / "none.xml"), "-o", str(out)]) == 1 and "none.xml" in capsys.readouterr().err

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mi_neural_asset.asset.description import bounding_sphere, describe, scene_dict
-from mi_neural_asset.baking.reciprocity import MAX_ADJOINT, backwards, is_reciprocal
+from mi_neural_asset.asset.reciprocal import is_reciprocal
+from mi_neural_asset.baking.reciprocity import MAX_ADJOINT, backwards
 from mi_neural_asset.baking.sampler import PathSampler
 
 MEDIUM = {"type": "homogeneous", "albedo": {"type": "rgb", "value": [0.95, 0.9, 0.6]}, "sigma_t": 6.0,

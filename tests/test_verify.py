@@ -226,7 +226,7 @@ def finite(value) -> bool:
 
 
 def test_command_reports_every_figure(untrained, tmp_path, capsys):
-    arguments = ["verify", str(untrained), "--size", "16", "--spp", "8", "--reference-spp", "16", "--lights", "area"]
+    arguments = ["verify", str(untrained), "--size", "16", "--spp", "8", "--reference-spp", "16", "--lights", "area", "--no-certificate"]
     assert cli.main([*arguments, "--json", str(tmp_path / "figures.json"), "-o", str(tmp_path / "out"), "--quiet"]) == 0
     result = json.loads((tmp_path / "figures.json").read_text())
     assert result == json.loads((tmp_path / "out" / "verify.json").read_text())

@@ -53,8 +53,39 @@ def summary(asset: NeuralAsset, size: int | None = None) -> str:
     else:
         lines += ["source (embedded)", *_shapes(asset.source)]
         lines += [_line(f"  medium {name}", _tree(tree)) for name, tree in asset.source.media.items()]
-    lines += ["model", *_nested(asset.config.to_dict(), "  "), "provenance", *_nested(asset.provenance, "  ")]
+    notes = dict(asset.provenance)
+    certificate = notes.pop("certificate", None)
+    lines += ["model", *_nested(asset.config.to_dict(), "  "), "provenance", *_nested(notes, "  ")]
+    lines += certificate_lines(certificate) if isinstance(certificate, dict) else [_line("certificate", "none")]
     return "\n".join(map(printable, lines))
+
+
+def certificate_lines(certificate: dict[str, Any]) -> list[str]:
+    """A certificate as a table; of a damaged one, whatever it holds."""
+    try:
+        return _certificate_lines(certificate)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ["certificate (not one that this version writes)", *_nested(certificate, "  ")]
+
+
+def _certificate_lines(certificate: dict[str, Any]) -> list[str]:
+    verdict = "holds" if certificate["holds"] is True else "does not hold"
+    lines = [_line("certificate", f"{verdict} ({certificate['level']}, seed {certificate['seed']}); to repeat it: verify --check")]
+    for name, row in certificate["checks"].items():
+        least = f"{name}_least" in certificate["limits"]
+        limit = certificate["limits"][f"{name}_least" if least else name]
+        error = f" +- {row['error']:.2g}" if "error" in row else ""
+        lines.append(_line(f"  {name}", f"{row['value']:.4g}{error}, {'at least' if least else 'at most'} {limit:g}: {_verdict(row)}"))
+    for name, row in certificate["lights"].get("rows", {}).items():
+        energy = ", ".join("-" if value is None else f"{value:.4f}" for value in row["energy_ratio"])
+        lines.append(_line(f"  light {name}", f"energy {energy}, RMS {row['rms']:.2%}: {_verdict(row)}"))
+    for what in ("settings", "versions", "hashes"):
+        lines.append(_line(f"  {what}", ", ".join(f"{key} {value}" for key, value in certificate[what].items())))
+    return lines
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return "holds" if row["holds"] is True else "DOES NOT HOLD"
 
 
 def _line(name: str, value: object) -> str:

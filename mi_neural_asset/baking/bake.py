@@ -19,6 +19,7 @@ from ..allocator import keep_memory_mapped
 from ..asset.asset import NeuralAsset
 from ..asset.description import Description, bounding_box, bounding_sphere, describe, scene_dict
 from ..asset.hull import half_spaces
+from ..asset.reciprocal import is_reciprocal
 from ..asset.validate import check
 from ..files import Lock, remove_leftovers
 from ..model.kinds import build
@@ -31,7 +32,6 @@ from .log import BakeLog
 from .options import OPTION_NAMES, BakeOptions
 from .presets import BakeConfig, preset
 from .preview import Preview
-from .reciprocity import is_reciprocal
 from .sampler import PathSampler
 from .signals import Signals
 from .trainer import NonFiniteLoss, Trainer
@@ -303,15 +303,39 @@ class Bake:
         lost = f", {counts.truncated} truncated, {counts.invalid} invalid" if counts.truncated or counts.invalid else ""
         self._progress.say(f"{counts.paths} paths of {counts.mean_events:.1f} events{lost}; held-out NLL {figures['nll']:.4f}")
         if self.out is None:
-            return asset
+            return self._certified(asset)
+        self._save(asset)
+        loaded = NeuralAsset.load(self.out)
+        self._compare(loaded)
+        self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")
+        certified = self._certified(loaded)
+        if certified is not loaded:
+            try:
+                certified.save(self.out)
+            except OSError as error:
+                self._progress.say(f"the certificate is not in the asset: {error}")
+        return certified
+
+    def _save(self, asset: NeuralAsset) -> None:
         try:
             asset.save(self.out)
         except OSError as error:
             raise BakeError(f"{error.strerror or error}; the state of step {self.trainer.step} is kept{self._save_checkpoint()}") from error
-        loaded = NeuralAsset.load(self.out)
-        self._compare(loaded)
-        self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")
-        return loaded
+
+    def _certified(self, asset: NeuralAsset) -> NeuralAsset:
+        """The asset with a quick certificate, if one is wanted; a bake does not fail by it."""
+        if not self.options.certify:
+            return asset
+        from ..verify.certificate import attach, certify
+
+        try:
+            certificate = certify(asset, "quick", self.seed, done=lambda fraction, text: self._progress.update(1.0, f"checking: {text}"))
+        except (RuntimeError, ValueError) as error:
+            self._progress.say(f"no certificate: {error}")
+            return asset
+        failed = [name for name, row in certificate["checks"].items() if not row["holds"]]
+        self._progress.say(f"certificate: {'does not hold: ' + ', '.join(failed) if failed else 'all checks hold'}")
+        return attach(asset, certificate)
 
     def _compare(self, asset: NeuralAsset, count: int = 1024) -> None:
         """Check that a written asset gives what the trained model gives on a few held-out rows."""

@@ -13,28 +13,10 @@ Transport Simulation, 1997, Sec. 5.3).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from ..asset.description import Description
-from ..asset.vocabulary import BSDFS
 from .sampler import Paths
 
-# Scattering known to be the same both ways; maps of normals are not, nor are Mitsuba's `hair` and `principled`.
-RECIPROCAL = frozenset({
-    "blendbsdf", "conductor", "dielectric", "diffuse", "mask", "null", "plastic", "roughconductor", "roughdielectric",
-    "roughplastic", "thindielectric", "twosided",
-})  # fmt: skip
 MAX_ADJOINT = 8.0  # paths with a larger ratio are left out: they graze the geometry, not the shading normal
-
-
-def is_reciprocal(description: Description) -> bool:
-    """Whether all scattering of an asset is known to be the same both ways."""
-    return all(_is_reciprocal(shape["bsdf"]) for shape in description.shapes)
-
-
-def _is_reciprocal(tree: dict[str, Any]) -> bool:
-    children = [child for child in tree.values() if isinstance(child, dict) and child.get("type") in BSDFS]
-    return tree["type"] in RECIPROCAL and all(map(_is_reciprocal, children))
 
 
 def backwards(paths: Paths) -> Paths:

@@ -1,0 +1,61 @@
+"""Viewers' rays that meet an asset, as the networks see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import drjit as dr
+import mitsuba as mi
+import torch
+from torch import Tensor
+
+from ..asset.asset import NeuralAsset
+from ..interop import to_torch, to_vector
+from ..occlusion import Occlusion
+
+MAX_ROUNDS = 200
+
+
+@dataclass
+class Hits:
+    """Where rays meet an asset, normalised space; lines are uniform among those that meet it."""
+
+    x_o: Tensor  # [N, 3]
+    w_o: Tensor  # [N, 3] unit, away from the asset
+    n: Tensor  # [N, 3] shading normal on the side of w_o
+    occlusion: Tensor  # [N, K]
+
+    def rows(self, index: slice) -> Hits:
+        """Some rows."""
+        return Hits(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def viewers(asset: NeuralAsset, count: int, seed: int) -> Hits:
+    """`count` hits of lines drawn uniformly among those through the bounding sphere.
+
+    Raises:
+        ValueError: hardly any line meets the asset.
+    """
+    scene = mi.load_dict(asset.boundary_scene(), parallel=False)
+    center, scale = mi.Point3f([float(c) for c in asset.center]), float(asset.scale)
+    parts, found, width = [], 0, max(count, 4096)
+    sampler = mi.load_dict({"type": "independent"}, parallel=False)
+    sampler.seed(seed, width)
+    for _ in range(MAX_ROUNDS):
+        inwards = mi.warp.square_to_uniform_sphere(sampler.next_2d())
+        d = mi.Frame3f(inwards).to_world(mi.warp.square_to_cosine_hemisphere(sampler.next_2d()))
+        si = scene.ray_intersect(mi.Ray3f(center - 1.0001 * scale * inwards, d))
+        side = dr.select(dr.dot(mi.Vector3f(si.n), d) > 0, -1.0, 1.0)
+        x, n = (si.p - center) / scale, side * si.sh_frame.n
+        dr.eval(x, d, n, si.t)
+        met = to_torch(si.t).isfinite()
+        parts.append(torch.stack([to_torch(x), -to_torch(d), to_torch(mi.Vector3f(n))], 1)[met])
+        found += len(parts[-1])
+        sampler.schedule_state()
+        if found >= count:
+            break
+    else:
+        raise ValueError(f"verify: only {found} of {MAX_ROUNDS * width} lines through the bounding sphere meet the asset")
+    x_o, w_o, n = torch.cat(parts)[:count].unbind(1)
+    around = Occlusion(scene, asset.center, scale, asset.config.occlusion)
+    return Hits(x_o, w_o, n, around.tensor(to_vector(x_o, mi.Point3f), to_vector(n), "cpu"))
