@@ -4,6 +4,7 @@
 |---|---|---|---|
 | weights | string | nap_train.pt | asset file to write |
 | preset | string | preview | `preview`, `standard` or `paper` |
+| kind | string | transport | `transport`, or `far_field`, the baseline |
 | steps | integer | the preset's | optimisation steps |
 | minutes | float | none | wall-clock budget instead of steps |
 | seed | integer | the render's | seed of the bake |
@@ -36,7 +37,7 @@ def register(variant: str) -> None:
             super().__init__(props)
             self.weights = props.get("weights", "nap_train.pt")
             self.settings = {"preset": props.get("preset", "preview"), "progress": props.get("progress", True)}
-            for name in ("steps", "minutes", "seed", "coordinates", "certify", "proxy"):
+            for name in ("steps", "minutes", "seed", "coordinates", "certify", "proxy", "kind"):
                 if name in props:
                     self.settings[name] = props[name]
             only = props.get("only", "")

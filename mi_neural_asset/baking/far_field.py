@@ -89,7 +89,7 @@ def far_field_rows(
     rows = min(ROWS, group)
     carries = beta[:, :rows].amax(-1) > 0
     follows = carries & (torch.arange(rows) % 2 == 1)
-    probe = _probes(w[:, :rows], follows, cosine, int(paths.bounces) % (1 << 31))
+    probe = _probes(w[:, :rows], follows, cosine, paths.bounces % (1 << 31))  # the same for the same paths
     value = cap_means(w, beta, known, probe, cosine)
     x_o = (paths.x_o.view(-1, group, 3)[:, 0] - center) / scale
     n = paths.n.view(-1, group, 3)[:, 0].contiguous()
