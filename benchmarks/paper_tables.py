@@ -45,9 +45,14 @@ def number(value: float) -> str:
     return "-" if not math.isfinite(value) else f"{value:.3g}"
 
 
+def number_or_none(value: float | None) -> str:
+    """Three digits, or a dash."""
+    return "-" if value is None else number(value)
+
+
 def beside(value: float, theirs: float | None) -> str:
     """A figure and the paper's."""
-    return f"{number(value)} ({'-' if theirs is None else number(theirs)})"
+    return f"{number(value)} ({number_or_none(theirs)})"
 
 
 def geometric(values: list[float]) -> float:
@@ -56,10 +61,13 @@ def geometric(values: list[float]) -> float:
     return math.exp(sum(map(math.log, sound)) / len(sound)) if sound else math.nan
 
 
-def error(runs: np.ndarray, references: np.ndarray) -> float:
-    """100 x MSE in parts of the reference's squared mean, noise subtracted; may be below zero where noise is all there is."""
-    whole = np.ones(runs.shape[1:3], bool)
-    return 100 * metrics.noise_corrected_rms(runs, references, whole).square
+def error(runs: np.ndarray, references: np.ndarray) -> tuple[float, float]:
+    """100 x MSE in parts of the reference's squared mean, noise subtracted, and its standard error.
+
+    It may be below zero where noise is all there is.
+    """
+    found = metrics.noise_corrected_rms(runs, references, np.ones(runs.shape[1:3], bool))
+    return 100 * found.square, 100 * found.square_error
 
 
 def variance(runs: np.ndarray, spp: int, mean: float) -> float:
@@ -98,23 +106,25 @@ class Tables:
         ratios, theirs = [], []
         for asset in self.assets:
             compared, references = self._pair(asset, setup)
-            ours, far = (error(compared[name]["images"], references) for name in ("ours", "far_field"))
-            halves = (error(compared["ours"]["images"], half) for half in (references[:4], references[4:]))
+            (ours, ours_error), (far, far_error) = (error(compared[name]["images"], references) for name in ("ours", "far_field"))
+            halves = (error(compared["ours"]["images"], half)[0] for half in (references[:4], references[4:]))
             known = {name: paper.ERROR[setup][name].get(asset) for name in ("ours", "far_field")}
-            ratio, paper_ratio = (ours / far if far > 0 and ours > 0 else math.nan), None
+            told = ours > 2 * ours_error and far > 2 * far_error
+            ratio, paper_ratio = (ours / far if told else math.nan), None
             if known["ours"] is not None:
                 paper_ratio = known["ours"] / known["far_field"]
                 theirs.append(paper_ratio)
             ratios.append(ratio)
             scale = ", ".join(f"{v:.3f}" for v in energy(compared["ours"]["images"], references))
             table.rows.append([
-                asset, beside(far, known["far_field"]), beside(ours, known["ours"]), " / ".join(map(number, halves)),
+                asset, f"{number(far)} +- {number(far_error)} ({number_or_none(known['far_field'])})",
+                f"{number(ours)} +- {number(ours_error)} ({number_or_none(known['ours'])})", " / ".join(map(number, halves)),
                 beside(ratio, paper_ratio), scale,
             ])  # fmt: skip
         table.rows.append(["geometric mean", "", "", "", beside(geometric(ratios), geometric(theirs)), ""])
         table.note = (
             "In parentheses the paper's figure. Ours: in parts of the reference's squared mean, noise subtracted; A and B: against each of "
-            "two independent references alone. A ratio is left out where noise exceeds the error."
+            "two independent references alone. A ratio is left out where an error is below twice its own standard error."
         )
         return table
 
@@ -173,8 +183,9 @@ class Tables:
             known = paper.ABLATION.get(name, (None,) * 3)
             images = compared[name]["images"]
             seconds = float(np.median(compared[name]["seconds"])) * AT / spp
-            values = (error(images, references), variance(images, spp, mean) / AT, seconds)
+            values = (error(images, references)[0], variance(images, spp, mean) / AT, seconds)
             table.rows.append([name.replace("_", " "), *(beside(v, t) for v, t in zip(values, known, strict=True))])
+        table.note = f"As in Tables 1 and 2, at {AT} samples per pixel; the paper does not say of which assets its figures are."
         return table
 
     def denoised(self) -> Table:

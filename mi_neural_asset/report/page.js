@@ -138,6 +138,7 @@
     if (state.mode === "slider") {
       const left = document.createElement("span");
       left.textContent = "left of the line:";
+      left.className = "row";
       $("names").append(left);
       for (const name of names) $("names").append(button(name, name === state.other, () => Object.assign(state, { other: name }), "other"));
     }
