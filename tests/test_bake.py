@@ -330,3 +330,8 @@ def test_progress_estimates_the_remaining_time(capsys, monkeypatch: pytest.Monke
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "work:  25 %  0:30, 1:30 left  step 1" and lines[1].startswith("work: 100 %  1:00:30")
     assert time.monotonic() == now[0]
+
+
+def test_nap_train_takes_the_kind_of_model(llvm) -> None:  # noqa: ANN001
+    integrator = llvm.load_dict({"type": "nap_train", "kind": "far_field", "weights": "a.pt", "steps": 3})
+    assert integrator.settings["kind"] == "far_field" and integrator.settings["steps"] == 3
