@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .interop import to_torch
+from .probes import ProbeMesh
 
 SELF_OFFSET = 1e-4  # rays start this far from the boundary, in parts of the asset's radius
 FALL_OFFS = (2.0, 16.0)  # a distance t, in radii, is told as exp(-2 t) and exp(-16 t); 0: nothing was met
@@ -44,16 +45,35 @@ class Occlusion:
         scene: the asset's boundary alone.
         center, scale: the asset's bounding sphere, scene units.
         count: number of directions; may be 0.
+        probes: the asset's; may be left out.
     """
 
-    def __init__(self, scene: mi.Scene, center: list[float], scale: float, count: int) -> None:
+    def __init__(self, scene: mi.Scene, center: list[float], scale: float, count: int, probes: ProbeMesh | None = None) -> None:
+        self._probes = probes
         self._scene, self._center, self._scale, self.count = scene, mi.ScalarPoint3f([float(c) for c in center]), float(scale), count
 
-    def tensor(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
-        """exp(-2 t) of each direction, then exp(-16 t): [N, 2 count]; x in normalised units, n the normal on the viewer's side.
+    @classmethod
+    def of(cls, asset, scene: mi.Scene) -> Occlusion:  # noqa: ANN001
+        """What the networks of an asset are told; `scene` holds its boundary alone."""
+        config = asset.config
+        probes = ProbeMesh(asset.boundary.shapes, asset.center, asset.scale, config.probes) if config.probes else None
+        return cls(scene, asset.center, asset.scale, config.occlusion, probes)
 
-        The rays of a point are neighbours in a wavefront: they visit the same part of the asset.
+    def tensor(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
+        """exp(-2 t) of each direction, then exp(-16 t), then the place among the probes: [N, 2 count] or [N, 2 count + 6].
+
+        Args:
+            x: points in normalised units.
+            n: normals there, on the viewer's side.
+            device: torch device of the result.
         """
+        distances = self._distances(x, n, device)
+        if self._probes is None:
+            return distances
+        return torch.cat([distances, self._probes.place(to_torch(x), to_torch(n)).to(device)], -1)
+
+    def _distances(self, x: mi.Point3f, n: mi.Vector3f, device) -> Tensor:  # noqa: ANN001
+        """The rays of a point are neighbours in a wavefront: they visit the same part of the asset."""
         width = dr.width(x)
         if not self.count or not width:
             return torch.empty(width, len(FALL_OFFS) * self.count, device=device)

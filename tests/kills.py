@@ -19,7 +19,10 @@ from pathlib import Path
 
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
 
-MODEL = {"width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 4, "line": 4, "features": 2, "albedo_width": 8, "occlusion": 2}
+MODEL = {
+    "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 4, "line": 4, "features": 2, "albedo_width": 8, "occlusion": 2,
+    "probes": 64,
+}  # fmt: skip
 STEPS = 24  # more than two generations of paths
 BALL = {
     "type": "sphere",

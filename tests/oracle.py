@@ -16,8 +16,8 @@ from mi_neural_asset.model.far_field import FarField
 from mi_neural_asset.model.transport import Transport
 
 SMALL = {
-    "occlusion": 4, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8, "albedo_width": 8,
-    "albedo_depth": 1,
+    "occlusion": 4, "probes": 0, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8,
+    "albedo_width": 8, "albedo_depth": 1,
 }  # fmt: skip
 
 
@@ -133,6 +133,10 @@ class Asset:
     @cached_property
     def boundary(self) -> Description:
         return describe(self.boundary_scene()).without_media()
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._model.config
 
     def model(self) -> Transport:
         return self._model

@@ -11,7 +11,10 @@ from test_render import RUNS, light, mean_of, scene_of, sensor
 from zstats import assert_same_mean, mean_and_error
 
 RHO = np.array([0.7, 0.4, 0.2])
-SMALL = {"width": 32, "depth": 3, "knots": 8, "triplane": 16, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 16, "occlusion": 2}
+SMALL = {
+    "width": 32, "depth": 3, "knots": 8, "triplane": 16, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 16, "occlusion": 2,
+    "probes": 0,
+}  # fmt: skip
 
 
 def paper_ball() -> dict:
@@ -70,7 +73,7 @@ def test_sampler_draws_from_its_density(llvm) -> None:
 
     for coordinates in ("local", "paper"):
         torch.manual_seed(1)
-        model = FarField(ModelConfig(coordinates=coordinates, **{**SMALL, "occlusion": 0}))
+        model = FarField(ModelConfig(coordinates=coordinates, **{**SMALL, "occlusion": 0, "probes": 0}))
         with torch.no_grad():
             for key, p in model.named_parameters():
                 p.mul_(12.0 if key.startswith("steps") and "last.weight" in key else 3.0 if "table" in key else 1.0)

@@ -10,7 +10,7 @@ from scipy import stats
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.transport import Transport
 
-SIZES = {"occlusion": 0, "width": 16, "knots": 6, "triplane": 8, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 8}
+SIZES = {"occlusion": 0, "probes": 0, "width": 16, "knots": 6, "triplane": 8, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 8}
 SIGNIFICANCE = 0.01
 
 
@@ -107,7 +107,7 @@ def test_hero_heads_equal_the_full_ones() -> None:
     s = torch.rand(count, 4, generator=generator)
     x_o, n, sites = one_site(model, count)
     exit_ = model.coordinates.exit(s[:, 0], s[:, 1], x_o, n)
-    thirds = model.flow.log_density_thirds(sites[:4], s, exit_).sum(-1)
+    thirds = model.log_density_thirds(sites, s, exit_).sum(-1)
     features = model.flow.exit_features(exit_)
     inputs = (
         model.flow.inputs_1(sites[0]), model.flow.inputs_2(sites[1], s[:, 0]), model.flow.inputs_3(sites[2], exit_, features),

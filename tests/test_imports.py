@@ -19,11 +19,12 @@ ALLOWED = {
     "threads": {"drjit"},
     "model": {"model", "splines", "torch"},
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
-    "occlusion": {"interop", "torch", "mitsuba", "drjit"},
+    "probes": {"interop", "model", "torch", "mitsuba", "drjit"},
+    "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
     "render": {"render", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
     "baking": {
-        *("baking", "asset", "model", "render", "interop", "occlusion", "allocator", "threads", "images", "progress", "loading", "files"),
-        *("verify", "__version__"),
+        *("baking", "asset", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
+        *("files", "verify", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {

@@ -24,6 +24,7 @@ from ..asset.validate import check
 from ..files import Lock, remove_leftovers
 from ..model.kinds import build
 from ..model.proxy import HULL_PLANES
+from ..probes import ProbeMesh
 from ..progress import Progress
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
@@ -133,15 +134,25 @@ class Bake:
         if model.proxy.kind == "hull":
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
+        probes = self._probes(model)
         model.to(self.device)
         c = self.config
         self.kind = kind_of(c)
         reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
         self.buffer = PathBuffer(
-            sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device
+            sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device,
+            probes=probes,
         )
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
+
+    def _probes(self, model: Any) -> ProbeMesh | None:  # noqa: ANN401
+        """The asset's probes, whose tables go into the model."""
+        if not self.config.model.probes:
+            return None
+        mesh = ProbeMesh(self.description.shapes, self.center, self.scale, self.config.model.probes)
+        model.probes.fill(mesh.exitance(mi.load_dict(scene_dict(self.description, media=False), parallel=False)))
+        return mesh
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..interop import to_vector
 from ..model.far_field import FarField
 from ..model.transport import Transport
 from ..occlusion import Occlusion
+from ..probes import ProbeMesh
 from .presets import BakeConfig
 from .reciprocity import backwards
 from .rows import Rows
@@ -102,6 +103,7 @@ class PathBuffer:
         rows: makes rows of paths: (paths, model, center, scale, occlusion) -> rows.
         center, scale: the asset's frame.
         config: how many paths at once, in which groups, of how many rows a batch is, how often each row is used.
+        probes: of the asset; may be left out.
         reciprocal: use each path backwards as often as forwards (see `mi_neural_asset.baking.reciprocity`).
         seed: of the bake.
         device: where batches are wanted.
@@ -109,13 +111,13 @@ class PathBuffer:
 
     def __init__(
         self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
-        config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device,
+        config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device, probes: ProbeMesh | None = None,
     ) -> None:  # fmt: skip
         self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
         self._seed, self._reciprocal, self._device = seed, reciprocal, device
         self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
-        self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion)
+        self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion, probes)
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
         self._order: list[Tensor] = []

@@ -19,7 +19,7 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     sites = model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion)
     k = batch.flow
     s, exit_ = model.square(batch.x_o[:k], batch.n[:k], batch.u[:k], batch.w_i[:k])
-    log_p = model.flow.log_density_thirds([site[:k] for site in sites[:4]], s, exit_).sum(-1)
+    log_p = model.log_density_thirds([site[:k] for site in sites], s, exit_).sum(-1)
     beta = batch.beta[:k].unflatten(0, (3, -1))  # third c carries channel c
     weight = torch.stack([beta[c, :, c] for c in range(3)]).flatten()
     nll = -(weight * log_p).mean()

@@ -79,5 +79,5 @@ def preset(name: str, kind: str = "transport", **model: Any) -> BakeConfig:  # n
     config = PRESETS[name]
     if kind == "far_field":
         sizes, data = FAR_FIELD[name]
-        config, model = dataclasses.replace(config, kind=kind, **data), {**sizes, **model}
+        config, model = dataclasses.replace(config, kind=kind, **data), {**sizes, **model, "probes": 0}
     return dataclasses.replace(config, kind=kind, model=dataclasses.replace(config.model, **model))

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from .probes import CORNERS
+
 COORDINATES = ("local", "paper")
 PROXIES = ("sphere", "box", "hull")
 
@@ -21,7 +23,8 @@ class ModelConfig:
     proxy: str = "sphere"  # surface that carries u_i
     proxy_margin: float = 0.03  # distance between the asset's bound and the proxy, see `Proxy`
     separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
-    occlusion: int = 24  # directions about the normal along which distances to the asset itself are told to the networks
+    occlusion: int = 12  # directions about the normal along which distances to the asset itself are told to the networks
+    probes: int = 16384  # most points of the surface at which is kept what their neighbourhoods see; 0: none
     width: int = 64  # hidden features of the four flow networks (far field: of the value network)
     depth: int = 4  # hidden layers of the flow networks (far field: of the value network)
     knots: int = 16  # bins of each spline
@@ -45,7 +48,7 @@ class ModelConfig:
         if not 0 <= self.proxy_margin <= 1:
             raise ValueError(f"ModelConfig.proxy_margin: expected a number in [0, 1], got {self.proxy_margin!r}")
         bounds = {
-            "occlusion": (0, 256),
+            "occlusion": (0, 256), "probes": (0, 1 << 20),
             "width": (1, 1024), "depth": (1, 16), "knots": (2, 128), "albedo_width": (1, 1024), "albedo_depth": (1, 16),
             "triplane": (2, 1024), "cubemap": (2, 512), "line": (2, 1024), "features": (1, 64),
         }  # fmt: skip
@@ -55,13 +58,13 @@ class ModelConfig:
 
     @property
     def surroundings(self) -> int:
-        """Numbers that `Occlusion` tells of a point: two of each direction."""
-        return 2 * self.occlusion
+        """Numbers that `Occlusion` tells of a point: two of each direction, and its place among the probes."""
+        return 2 * self.occlusion + (2 * CORNERS if self.probes else 0)
 
     @classmethod
     def paper(cls, **changes: Any) -> ModelConfig:  # noqa: ANN401
         """The paper's model (Sec. 3.3): 128 wide, 32 knots, its own coordinates on the tight bounding box."""
-        rays = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "occlusion": 0}
+        rays = {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0, "occlusion": 0, "probes": 0}
         return cls(**{**rays, "width": 128, "knots": 32, "albedo_width": 128, **changes})
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,9 +4,10 @@ Two systems behind one interface:
 
 `PaperCoordinates`  u_i as a direction from the proxy's centre and w_i in the asset's frame, both cylindrical
                     (paper, Eq. 9-10).
-`LocalCoordinates`  u_i as the direction d in which it is seen from x_o, in a frame whose pole is the normal at x_o; w_i
-                    around d, with the warp s3 = ((1 - cos(w_i, d)) / 2)^(1/4).  In dense media paths leave close to x_o,
-                    so that w_i nearly equals d: here this sharp dependence is a smooth function of s.
+`LocalCoordinates`  u_i as the direction d in which it is seen from x_o, cylindrical in the asset's axes (normals of fine
+                    meshes tremble, what a place sees does not); w_i around d, with the warp
+                    s3 = ((1 - cos(w_i, d)) / 2)^(1/4).  In dense media paths leave close to x_o, so that w_i nearly equals
+                    d: here this sharp dependence is a smooth function of s.
 
 s2 and s4 are angles divided by 2 pi and periodic.  `Exit` holds what the third and fourth networks know of u_i.
 """
@@ -126,7 +127,7 @@ class PaperCoordinates:
 
 
 class LocalCoordinates(PaperCoordinates):
-    """u_i seen from x_o about the normal; w_i about d, the direction from x_o to u_i."""
+    """u_i seen from x_o; w_i about d, the direction from x_o to u_i."""
 
     site_inputs = 4  # n, cos(theta_o)
     exit_inputs = 5  # d, half the log of the distance, n . d
@@ -137,19 +138,15 @@ class LocalCoordinates(PaperCoordinates):
 
     def exit(self, s1: Tensor, s2: Tensor, x_o: Tensor, n: Tensor) -> Exit:
         """u_i from (s1, s2), each [N]."""
-        axis = cylinder(2 * s1 - 1, s2)
-        t, b = frame(n)
-        d = axis[..., :1] * t + axis[..., 1:2] * b + axis[..., 2:] * n
+        d = cylinder(2 * s1 - 1, s2)
         u, distance = self.proxy.exit(x_o, d)
-        return Exit(u, axis, d, torch.cat([d, 0.5 * distance.log()[..., None], axis[..., 2:]], -1))
+        return Exit(u, d, d, torch.cat([d, 0.5 * distance.log()[..., None], (n * d).sum(-1, keepdim=True)], -1))
 
     def exit_to_square(self, u: Tensor, x_o: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         """(s1, s2) from u_i: undoes `exit`."""
         d = u - x_o
         d = d / d.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-        t, b = frame(n)
-        z = (d * n).sum(-1)
-        return ((z + 1) / 2).clamp(0, 1), turn((d * b).sum(-1), (d * t).sum(-1))
+        return ((d[..., 2] + 1) / 2).clamp(0, 1), turn(d[..., 1], d[..., 0])
 
     def direction(self, s3: Tensor, s4: Tensor, exit_: Exit, n: Tensor) -> Tensor:
         """w_i from (s3, s4): [N, 3]."""

@@ -67,13 +67,6 @@ class Flow(nn.Module):
         """s of step j (0 to 3) in one channel of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
         return splines.sample(z, raw, self.knots, PERIODIC[j], channel)
 
-    def log_density_thirds(self, sites: list[Tensor], s: Tensor, exit_: Exit) -> Tensor:
-        """log p(s) of channel c for the c-th third of the batch (training): s [N, 4], -> [N, 4], one column a step."""
-        features = self.exit_features(exit_)
-        inputs = (
-            self.inputs_1(sites[0]),
-            self.inputs_2(sites[1], s[:, 0]),
-            self.inputs_3(sites[2], exit_, features),
-            self.inputs_4(sites[3], exit_, features, s[:, 2]),
-        )
+    def log_density_thirds(self, *inputs: Tensor, s: Tensor) -> Tensor:
+        """log p(s) of channel c for the c-th third of the rows, from the inputs of the four steps: s [N, 4], -> [N, 4]."""
         return torch.stack([self.log_density(j, s[:, j], self.steps[j].thirds(inputs[j])) for j in range(4)], -1)

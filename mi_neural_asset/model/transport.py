@@ -15,6 +15,7 @@ from .coordinates import Exit, coordinates
 from .encoding import Grid, locate_cubemap, locate_triplane
 from .flow import Flow
 from .network import MLP
+from .probes import ProbeTables
 from .proxy import Proxy
 
 ALBEDO_OFFSET = 0.5  # the albedo network starts near softplus(0.5) = 0.97
@@ -35,8 +36,10 @@ class Transport(nn.Module):
         f = config.features
         self.position_grid = Grid(3 * config.triplane**2, 5 * f)  # columns: steps 1 to 4, albedo
         self.direction_grid = Grid(6 * config.cubemap**2, 5 * f)
-        known = 2 * f + self.coordinates.site_inputs
-        inputs = [known + len(range(config.surroundings)[self._heard(j)]) for j in range(5)]
+        self.probes = ProbeTables(config.probes) if config.probes else None
+        known = 2 * f + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
+        inputs = [known + len(range(2 * config.occlusion)[self._heard(j)]) for j in range(5)]
+        inputs[1] += self.probes.ring_inputs if self.probes else 0
         self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
         self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
 
@@ -51,10 +54,11 @@ class Transport(nn.Module):
 
     def _heard(self, j: int) -> slice:
         """Which columns of the occlusion network j reads: for w_i at a given u_i a few are enough."""
-        return slice(0, self.config.occlusion, 2) if j in (2, 3) else slice(None)
+        return slice(0, self.config.occlusion, 2) if j in (2, 3) else slice(0, 2 * self.config.occlusion)
 
     def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
-        """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo.
+        """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo; then x_o's place
+        among the probes, [N, 6] or [N, 0].
 
         Args:
             x_o: points, [N, 3], normalised space.
@@ -69,7 +73,22 @@ class Transport(nn.Module):
         if occlusion is None:
             occlusion = plain.new_empty(plain.shape[0], 0)
         parts = [(positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f]) for j in range(5)]
-        return [torch.cat([*part, plain, occlusion[:, self._heard(j)]], -1) for j, part in enumerate(parts)]
+        place = occlusion[:, 2 * self.config.occlusion :]
+        plain = torch.cat([plain, self.probes.of_bands(place)], -1) if self.probes else plain
+        return [*(torch.cat([*part, plain, occlusion[:, self._heard(j)]], -1) for j, part in enumerate(parts)), place]
+
+    def inputs_2(self, sites: list[Tensor], s1: Tensor) -> Tensor:
+        """Input of step 2: beside the site, what the probes see at the height of s1."""
+        site = torch.cat([sites[1], self.probes.of_ring(sites[5], s1)], -1) if self.probes else sites[1]
+        return self.flow.inputs_2(site, s1)
+
+    def log_density_thirds(self, sites: list[Tensor], s: Tensor, exit_: Exit) -> Tensor:
+        """log p(s) of channel c for the c-th third of the rows (training): s [N, 4], -> [N, 4], one column a step."""
+        features = self.flow.exit_features(exit_)
+        return self.flow.log_density_thirds(
+            self.flow.inputs_1(sites[0]), self.inputs_2(sites, s[:, 0]), self.flow.inputs_3(sites[2], exit_, features),
+            self.flow.inputs_4(sites[3], exit_, features, s[:, 2]), s=s,
+        )  # fmt: skip
 
     def albedo(self, sites: list[Tensor]) -> Tensor:
         """alpha, [N, 3], non-negative."""
@@ -108,14 +127,14 @@ class Transport(nn.Module):
             the exit, and log p(s1, s2) of all channels, [N, 3].
         """
         s1, log_p1 = self._draw(0, self.flow.inputs_1(sites[0]), z[:, 0], channel)
-        s2, log_p2 = self._draw(1, self.flow.inputs_2(sites[1], s1), z[:, 1], channel)
+        s2, log_p2 = self._draw(1, self.inputs_2(sites, s1), z[:, 1], channel)
         return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
 
     def exit_at(self, sites: list[Tensor], x_o: Tensor, n: Tensor, u: Tensor) -> tuple[Exit, Tensor]:
         """A given u_i, [N, 3] on the proxy: the exit, and log p(s1, s2) of all channels, [N, 3]."""
         s1, s2 = self.coordinates.exit_to_square(u, x_o, n)
         log_p1 = self._density(0, self.flow.inputs_1(sites[0]), s1)
-        log_p2 = self._density(1, self.flow.inputs_2(sites[1], s1), s2)
+        log_p2 = self._density(1, self.inputs_2(sites, s1), s2)
         return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
 
     def log_exit_solid_angle(self, exit_: Exit, x_o: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Projection:
         self._scene = mi.load_dict(asset.boundary_scene(), parallel=False)
         self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
         self._scale = float(asset.scale)
-        self.occlusion = Occlusion(self._scene, asset.center, asset.scale, model.config.occlusion)
+        self.occlusion = Occlusion.of(asset, self._scene)
         proxy = model.proxy
         self._radius = proxy.radius if proxy.kind == "sphere" else None
         planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()

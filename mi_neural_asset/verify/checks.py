@@ -68,7 +68,7 @@ def _sample_rows(model: Transport, rows: Hits, channel: Tensor, z: Tensor) -> tu
         return s
 
     s1 = draw(0, flow.inputs_1(sites[0]))
-    s2 = draw(1, flow.inputs_2(sites[1], s1))
+    s2 = draw(1, model.inputs_2(sites, s1))
     exit_ = model.coordinates.exit(s1, s2, rows.x_o, rows.n)
     features = flow.exit_features(exit_)
     s3 = draw(2, flow.inputs_3(sites[2], exit_, features))

@@ -57,5 +57,5 @@ def viewers(asset: NeuralAsset, count: int, seed: int) -> Hits:
     else:
         raise ValueError(f"verify: only {found} of {MAX_ROUNDS * width} lines through the bounding sphere meet the asset")
     x_o, w_o, n = torch.cat(parts)[:count].unbind(1)
-    around = Occlusion(scene, asset.center, scale, asset.config.occlusion)
+    around = Occlusion.of(asset, scene)
     return Hits(x_o, w_o, n, around.tensor(to_vector(x_o, mi.Point3f), to_vector(n), "cpu"))

@@ -1,0 +1,236 @@
+"""Probes on an asset's surface: where they are, what they see, and which of them a point lies between.
+
+All shapes but curves become one triangle mesh that is fine enough for the tables and no finer than their number allows; its
+vertices are the probes.  Mesh and numbers are a function of the boundary alone, so that a loaded asset finds its probes again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import torch
+from torch import Tensor
+
+from .interop import to_torch, to_vector
+from .model.probes import AZIMUTHS, BANDS, CORNERS, LEVELS
+
+LONGEST = 0.08  # longest edge, in radii
+NEAREST = 0.01  # probes of one orientation are not closer than that, in radii
+OFFSET = 2e-3  # rays of a probe start this far from the surface, in radii
+REACH = 0.02  # a point is sought on the probes' mesh from this far along its normal, in radii
+MOST_TRIANGLES = 1 << 20
+
+
+class ProbeMesh:
+    """The probes of one asset.
+
+    Args:
+        shapes: of the boundary's `Description`.
+        center, scale: the asset's frame.
+        count: most probes; 0: there are none.
+
+    Attributes:
+        corners: probes of each triangle, int64 [F, 3].
+        points, normals: of the probes, normalised space, [P, 3].
+    """
+
+    def __init__(self, shapes: list[dict[str, Any]], center: Any, scale: float, count: int) -> None:  # noqa: ANN401
+        self._center, self._scale = torch.as_tensor(center, dtype=torch.float64), float(scale)
+        self.count = count
+        vertices, faces = _triangles(shapes) if count else (torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
+        self.scene = None
+        if len(faces):
+            self._build((vertices - self._center) / self._scale, faces)
+
+    def _build(self, vertices: Tensor, faces: Tensor) -> None:
+        vertices, faces = _subdivided(vertices, faces)
+        _, same = torch.unique((vertices * 1e6).round().long(), dim=0, return_inverse=True)
+        facing = torch.linalg.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
+        normals = torch.zeros(int(same.max()) + 1, 3, dtype=torch.float64)
+        for k in range(3):
+            normals.index_add_(0, same[faces[:, k]], facing)
+        normals = torch.nn.functional.normalize(normals, dim=-1)[same]
+        probe, first = _clusters(vertices, normals, self.count)
+        self.corners = probe[faces]
+        self.points, self.normals = vertices[first], normals[first]
+        area = facing.norm(dim=-1)
+        self._area = torch.zeros(len(first), dtype=torch.float64)
+        for k in range(3):
+            self._area.index_add_(0, self.corners[:, k], area / 6)
+        self.scene = mi.load_dict({"type": "scene", "probes": _mesh(vertices * self._scale + self._center, faces)}, parallel=False)
+
+    def place(self, x: Tensor, n: Tensor) -> Tensor:
+        """Numbers of the three probes around points and their weights, [N, 6]; zero where there are none.
+
+        Args:
+            x, n: points and normals, normalised space, [N, 3].
+        """
+        if not self.count:
+            return x.new_empty(len(x), 0)
+        if self.scene is None or not len(x):
+            return x.new_zeros(len(x), 2 * CORNERS)
+        start = (x.cpu() + REACH * n.cpu()) * self._scale + self._center.float()
+        ray = mi.Ray3f(to_vector(start, mi.Point3f), to_vector(-n))
+        ray.maxt = 2 * REACH * self._scale
+        pi = self.scene.ray_intersect_preliminary(ray)
+        met = to_torch(dr.select(pi.is_valid(), mi.Float(1), mi.Float(0)))
+        rows = self.corners[torch.where(met > 0, to_torch(mi.UInt32(pi.prim_index)), 0)]
+        b, c = to_torch(pi.prim_uv.x), to_torch(pi.prim_uv.y)
+        weights = torch.stack([1 - b - c, b, c], -1)
+        return (torch.cat([rows.float(), weights], -1) * met[:, None]).to(x.device)
+
+    def exitance(self, boundary: mi.Scene) -> Tensor:
+        """The tables [P, LEVELS, BANDS, AZIMUTHS] (see `mi_neural_asset.model.probes`).
+
+        Args:
+            boundary: all shapes of the asset.
+        """
+        if self.scene is None:
+            return torch.zeros(0, len(LEVELS), BANDS, AZIMUTHS)
+        seen = torch.stack([self._seen(boundary, d) for d in directions()], -1)
+        levels, done = [], 0
+        average = _Average(self.corners, self._area)
+        lengths = (self.points[self.corners] - self.points[self.corners.roll(1, 1)]).square().sum(-1)
+        square = float(lengths[lengths > 0].mean())
+        for radius in LEVELS:
+            rounds = min(max(1, round(2 * radius**2 / square)), 400)  # each moves by half the mean square edge
+            for _ in range(rounds - done):
+                seen = average(seen)
+            done = max(done, rounds)
+            levels.append(seen.unflatten(-1, (BANDS, AZIMUTHS)))
+        return torch.stack(levels, 1)
+
+    def _seen(self, boundary: mi.Scene, d: Tensor) -> Tensor:
+        """|n . d| V(d) of all probes, [P]."""
+        cosine = self.normals @ d
+        start = self.points + OFFSET * cosine.sign()[:, None] * self.normals
+        along = mi.Vector3f(*(dr.opaque(mi.Float, v) for v in d.tolist()))
+        ray = mi.Ray3f(to_vector(start * self._scale + self._center, mi.Point3f), along)
+        return cosine.abs().float() * to_torch(dr.select(boundary.ray_test(ray), mi.Float(0), mi.Float(1)))
+
+
+class _Average:
+    """Half a value, half the mean of its neighbours along the mesh, weighted by area."""
+
+    def __init__(self, corners: Tensor, area: Tensor) -> None:
+        edges = torch.cat([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
+        edges = torch.unique(torch.cat([edges, edges.flip(1)]), dim=0)
+        a, b = edges[edges[:, 0] != edges[:, 1]].T
+        weight = area.float()[b].clamp_min(1e-12)
+        total = torch.zeros(len(area)).index_add_(0, a, weight)
+        self._alone = total == 0
+        self._a, self._b, self._weight = a, b, (0.5 * weight / total[a])[:, None]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        mean = (0.5 * values).index_add(0, self._a, self._weight * values[self._b])
+        return torch.where(self._alone[:, None], values, mean)
+
+
+def directions() -> Tensor:
+    """The directions of the tables, band by band: [BANDS AZIMUTHS, 3]."""
+    z = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS * 2 - 1
+    phi = (torch.arange(AZIMUTHS, dtype=torch.float64) + 0.5) / AZIMUTHS * 2 * math.pi
+    z, phi = torch.meshgrid(z, phi, indexing="ij")
+    r = (1 - z * z).sqrt()
+    return torch.stack([r * phi.cos(), r * phi.sin(), z], -1).view(-1, 3)
+
+
+def _clusters(vertices: Tensor, normals: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Number of each vertex's probe [V], and a vertex of each probe [P], P at most `count`.
+
+    Vertices in one cell of a grid that face the same way become one.
+    """
+    axis = normals.abs().argmax(-1)
+    way = 2 * axis + (normals.gather(1, axis[:, None])[:, 0] < 0)
+    size = NEAREST
+    while True:
+        key = torch.cat([(vertices / size).floor().long(), way[:, None]], -1)
+        kept, probe = torch.unique(key, dim=0, return_inverse=True)
+        if len(kept) <= count or size > 4:
+            break
+        size *= 1.15
+    probe = probe % count
+    order = torch.arange(len(probe) - 1, -1, -1)
+    first = torch.zeros(int(probe.max()) + 1, dtype=torch.long)
+    first[probe[order]] = order  # the last to be written is the first vertex
+    return probe, first
+
+
+def _subdivided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Triangles with long edges in four, again and again."""
+    while len(faces) < MOST_TRIANGLES:
+        p = vertices[faces]
+        long = (p - p.roll(1, 1)).norm(dim=-1).amax(-1) > LONGEST
+        if not long.any():
+            break
+        p, rest = p[long], faces[~long]
+        m = (p + p.roll(-1, 1)) / 2  # of edges 01, 12, 20
+        parts = torch.stack([p[:, 0], m[:, 0], m[:, 2], m[:, 0], p[:, 1], m[:, 1], m[:, 2], m[:, 1], p[:, 2], m[:, 0], m[:, 1], m[:, 2]], 1)
+        faces = torch.cat([rest, len(vertices) + torch.arange(12 * len(p)).view(-1, 3)])
+        vertices = torch.cat([vertices, parts.reshape(-1, 3)])
+        vertices, same = torch.unique(vertices, dim=0, return_inverse=True)
+        faces = same[faces]
+    return vertices, faces
+
+
+def _mesh(vertices: Tensor, faces: Tensor) -> mi.Mesh:
+    mesh = mi.Mesh("probes", len(vertices), len(faces))
+    params = mi.traverse(mesh)
+    params["vertex_positions"] = mi.Float(vertices.reshape(-1).numpy().astype(np.float32))
+    params["faces"] = mi.UInt32(faces.reshape(-1).numpy().astype(np.uint32))
+    params.update()
+    return mesh
+
+
+def _triangles(shapes: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Vertices [V, 3] and faces [F, 3] of all shapes that have a surface to walk on: all but curves."""
+    vertices, faces, first = [torch.zeros(0, 3, dtype=torch.float64)], [torch.zeros(0, 3, dtype=torch.long)], 0
+    for shape in shapes:
+        geometry = shape["geometry"]
+        if geometry["type"] == "mesh":
+            v, f = geometry["vertices"].double(), geometry["faces"].long()
+        elif geometry["type"] in _PATCHES:
+            v, f = _patch(geometry)
+        else:
+            continue
+        vertices.append(v)
+        faces.append(f + first)
+        first += len(v)
+    return torch.cat(vertices), torch.cat(faces)
+
+
+def _round(u: Tensor, v: Tensor) -> Tensor:
+    theta, phi = math.pi * v, 2 * math.pi * u
+    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
+
+
+_PATCHES = {  # points for (u, v) in the unit square, before to_world
+    "sphere": lambda g, u, v: _round(u, v) * g.get("radius", 1.0) + torch.tensor(g.get("center", [0.0, 0.0, 0.0]), dtype=torch.float64),
+    "rectangle": lambda g, u, v: torch.stack([2 * u - 1, 2 * v - 1, 0 * u], -1),
+    "disk": lambda g, u, v: torch.stack([v * (2 * math.pi * u).cos(), v * (2 * math.pi * u).sin(), 0 * u], -1),
+    "cylinder": lambda g, u, v: _tube(g, u, v),
+}
+
+
+def _tube(geometry: dict[str, Any], u: Tensor, v: Tensor) -> Tensor:
+    p0, p1 = (torch.tensor(geometry.get(k, d), dtype=torch.float64) for k, d in (("p0", [0.0, 0, 0]), ("p1", [0.0, 0, 1])))
+    axis = (p1 - p0) / (p1 - p0).norm()
+    a = torch.linalg.cross(axis, torch.eye(3, dtype=torch.float64)[axis.abs().argmin()])
+    a = a / a.norm()
+    b, r = torch.linalg.cross(axis, a), float(geometry.get("radius", 1.0))
+    phi = (2 * math.pi * u)[..., None]
+    return p0 + v[..., None] * (p1 - p0) + r * (phi.cos() * a + phi.sin() * b)
+
+
+def _patch(geometry: dict[str, Any], size: int = 96) -> tuple[Tensor, Tensor]:
+    grid = torch.linspace(0, 1, size + 1, dtype=torch.float64)
+    v, u = torch.meshgrid(grid, grid, indexing="ij")
+    matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
+    points = _PATCHES[geometry["type"]](geometry, u.flatten(), v.flatten()) @ matrix[:3, :3].T + matrix[:3, 3]
+    corner = (torch.arange(size)[:, None] * (size + 1) + torch.arange(size)).flatten()
+    a, b, c, d = corner, corner + 1, corner + size + 1, corner + size + 2
+    return points, torch.cat([torch.stack([a, d, b], -1), torch.stack([a, c, d], -1)])
