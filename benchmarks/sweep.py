@@ -86,12 +86,12 @@ def face_normals() -> Any:  # noqa: ANN401
 
     whole = bake.scene_dict
 
-    def flat(description):  # noqa: ANN001, ANN202
+    def flat(description, **options):  # noqa: ANN001, ANN003, ANN202
         shapes = [
             {**s, "geometry": {**s["geometry"], "normals": None, "face_normals": True}} if s["geometry"]["type"] == "mesh" else s
             for s in description.shapes
         ]
-        return whole(description.replace(shapes=shapes))
+        return whole(description.replace(shapes=shapes), **options)
 
     return replaced(bake, "scene_dict", flat)
 
@@ -114,8 +114,12 @@ VARIANTS = {
     "matrix rate 2e-2": Variant(bake={"matrix_rate": 2e-2}),
     "matrix rate 5e-2": Variant(bake={"matrix_rate": 5e-2}),
     "no occlusion input": Variant({"occlusion": 0}),
-    "occlusion 12": Variant({"occlusion": 12}),
+    "occlusion 24": Variant({"occlusion": 24}),
     "occlusion 64": Variant({"occlusion": 64}),
+    "no probes": Variant({"probes": 0}),
+    "no occlusion input, no probes": Variant({"occlusion": 0, "probes": 0}),
+    "4096 probes": Variant({"probes": 4096}),
+    "paths forwards alone": Variant(bake={"reciprocity": False}),
     "triplane 16": Variant({"triplane": 16}),
     "triplane 32": Variant({"triplane": 32}),
     "triplane 128": Variant({"triplane": 128}),
