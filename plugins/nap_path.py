@@ -12,7 +12,7 @@
 | channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
 | aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"`; see below |
 | strict | boolean | false | something inside an asset's convex hull is an error, not a warning (see below) |
-| memory | integer | 1024 | bound on the wavefront in MiB; passes are made smaller to fit |
+| memory | string or integer | "" | bound on what a render takes: `"4GB"`, `"512MiB"` or bytes; `""`: half of what is free (see below) |
 | device | string | cpu | torch device that evaluates the networks |
 
 How light that leaves an asset is found: `path` follows the sampled ray until it hits a light, `light` samples a light from
@@ -30,6 +30,10 @@ What is within an asset's convex hull is not part of its paths: a shape, a light
 light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is
 outside.  `aovs="bad:neural_invalid"` adds a channel `bad`: the share of a pixel's rays that meet such an asset, or something
 within its hull.
+
+`memory` holds for torch and Dr.Jit together, beside what the process has before it renders; passes, and bands of rows where a whole
+picture does not fit, are made to keep it.  Without it, passes hold 2^19 paths at most, so that a seed gives the same picture
+wherever these fit.
 
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.
@@ -56,7 +60,7 @@ def register(variant: str) -> None:
             super().__init__(props)
             self.max_depth = max_depth
             self.options = PathOptions.from_properties(props, max_depth, self.rr_depth)
-            self.aovs, self.memory = props.get("aovs", ""), props.get("memory", 1024)
+            self.aovs, self.memory = props.get("aovs", ""), props.get("memory", "")
             self.device = props.get("device", "cpu")
             self.progress = None  # called with (samples done, samples in all) after each pass
             self.statistics = None  # of the last render
@@ -72,6 +76,6 @@ def register(variant: str) -> None:
             return []
 
         def to_string(self) -> str:
-            return f"NapPath[{self.options}, aovs = {self.aovs!r}, memory = {self.memory} MiB, device = {self.device!r}]"
+            return f"NapPath[{self.options}, aovs = {self.aovs!r}, memory = {self.memory!r}, device = {self.device!r}]"
 
     mi.register_integrator("nap_path", NapPath)

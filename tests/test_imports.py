@@ -21,10 +21,11 @@ ALLOWED = {
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
     "probes": {"interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
-    "render": {"render", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
+    "memory": set(),
+    "render": {"render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
     "baking": {
         *("baking", "asset", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
-        *("files", "verify", "__version__"),
+        *("files", "verify", "memory", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {

@@ -28,6 +28,7 @@ from ..probes import ProbeMesh
 from ..progress import Progress
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
+from .footprint import check_fits
 from .kinds import kind_of
 from .log import BakeLog
 from .options import OPTION_NAMES, BakeOptions
@@ -134,6 +135,7 @@ class Bake:
         if model.proxy.kind == "hull":
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
+        check_fits(self.config, model, self.options.memory)
         probes = self._probes(model)
         model.to(self.device)
         c = self.config

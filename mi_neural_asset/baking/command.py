@@ -33,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-source", action="store_true", help="leave the scene out of the asset: smaller, but cannot be verified")
     parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="continue (default: the one beside ASSET)")
     parser.add_argument("--preview-image", metavar="PNG", help="render a small picture every minute")
+    parser.add_argument("--memory", metavar="SIZE", help="refuse to start where the bake needs more, such as 4GB (default: what is free)")
     parser.add_argument("--no-certificate", action="store_true", help="do not check the asset at the end")
     parser.add_argument("--log", metavar="FILE", help="write a log of JSON lines: losses, rates, counts, validation (docs/reliability.md)")
     parser.add_argument("--log-interval", type=int, default=50, metavar="N", help="steps between its lines (default: %(default)s)")
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         params=dict(options.params), source=not options.no_source, preview_image=options.preview_image,
         units=options.units, up_axis=options.up_axis,
         log=options.log, tensorboard=options.tensorboard, log_interval=options.log_interval,
-        certify=not options.no_certificate,
+        memory=options.memory, certify=not options.no_certificate,
     )  # fmt: skip
     bake(
         options.scene, options.output, preset=options.preset, kind=options.kind, steps=options.steps, minutes=options.minutes,

@@ -17,6 +17,7 @@ class BakeOptions:
     units: str = "scene units"  # recorded in the asset
     up_axis: str = "y"  # recorded in the asset
     validation_interval: float = 30.0  # seconds between validations
+    memory: str | int | None = None  # bound: bytes, or a text such as "4GB"; None: a share of what is free
     certify: bool = True  # end with a quick certificate: see `verify/certificate.py`
     log: str | os.PathLike | None = None  # JSON lines: see `baking/log.py`
     tensorboard: str | os.PathLike | None = None  # folder of TensorBoard's event files

@@ -15,6 +15,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..model.far_field import FarField
+from ..model.network import MLP
 from .engine import Engine
 from .far_field_engine import FarFieldEngine
 from .projection import Projection
@@ -49,6 +50,7 @@ class Model:
     engine: Engine | FarFieldEngine
     projection: Projection
     separate_direct: bool
+    inputs: int  # numbers that the networks are told of a hit
 
 
 _models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
@@ -62,8 +64,13 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         module = asset.model()
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
-        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct)
+        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct, _inputs(module))
     return cache[key]
+
+
+def _inputs(module) -> int:  # noqa: ANN001
+    """Widths of the first layers of all networks, and what surrounds a hit."""
+    return sum(part.hidden[0].in_features for part in module.modules() if isinstance(part, MLP)) + module.config.surroundings
 
 
 def find_handles(scene: mi.Scene) -> list:

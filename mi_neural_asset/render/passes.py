@@ -1,31 +1,75 @@
 """From a sensor to its film: passes of a bounded width, reconstruction filter, AOVs.
 
 The sampler is driven as Mitsuba's own multi-pass rendering drives it, so that stratified samplers keep their structure:
-one seed, then `advance` between passes.
+one seed, then `advance` between passes.  A picture whose pixels do not fit into the memory with a single sample is rendered in
+bands of rows, each with a seed of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import drjit as dr
 import mitsuba as mi
+import numpy as np
 
-BYTES_PER_LANE = 600  # measured peak of Dr.Jit's state for one path, bytes
-MIN_PASS_LANES = 1 << 16
+from ..memory import bound, text
+
+# Peaks as measured by benchmarks/memory.py, with a quarter more.
+FIXED_BYTES = 128 << 20  # networks' evaluation of a chunk, compiled kernels
+PATH_BYTES = 560  # of one path: its state in Dr.Jit
+EVENT_BYTES = 2500  # more, where it can meet an asset: hits, lights, both lanes of a split
+INPUT_BYTES = 10  # and for each number that the networks are told
+PIXEL_BYTES = 5  # of the film, for each byte of its channels: block, film, picture
+DEFAULT_LANES = 1 << 19  # paths of a pass where nobody gives a bound: the same picture whatever is free
+MAX_LANES = 1 << 24
 
 
-def pass_size(spp: int, pixels: int, memory: int) -> int:
-    """Samples per pixel of one pass: the largest divisor of spp whose wavefront fits into `memory` bytes (at least 1)."""
-    limit = max(MIN_PASS_LANES, memory // BYTES_PER_LANE) // max(pixels, 1)
-    return max((k for k in range(1, spp + 1) if spp % k == 0 and k <= limit), default=1)
+@dataclass(frozen=True)
+class Plan:
+    """How a picture is cut into passes.
+
+    Attributes:
+        rows: of a band.
+        spp: samples per pixel of a pass.
+    """
+
+    rows: int
+    spp: int
 
 
-def _film_pixels(film: mi.Film) -> int:
+def plan(spp: int, width: int, height: int, memory: int, lane: int, fixed: int, lanes: int = MAX_LANES) -> Plan:
+    """The largest passes that fit into `memory`.
+
+    Args:
+        spp: samples per pixel.
+        width, height: of the picture, with its border.
+        memory: bound, bytes.
+        lane: bytes of a path.
+        fixed: bytes of all else.
+        lanes: paths of a pass at most.
+
+    Raises:
+        ValueError: not even one row with one sample fits; the message says what would.
+    """
+    limit = min(lanes, max(memory - fixed, 0) // lane)
+    if limit < width:
+        raise ValueError(
+            f'nap_path: "memory" of {text(memory)} is too little for {width} x {height} pixels: the smallest bound is '
+            f"{text(fixed + width * lane)}; give that, or render a smaller crop"
+        )
+    if limit < width * height:
+        return Plan(min(limit // width, height), 1)
+    return Plan(height, max(k for k in range(1, spp + 1) if spp % k == 0 and k * width * height <= limit))
+
+
+def _film_size(film: mi.Film) -> tuple[int, int]:
+    """(width, height) in pixels, with the border that the reconstruction filter asks for."""
     size = film.crop_size()
     if film.sample_border():
         size = size + 2 * film.rfilter().border_size()
-    return int(size[0]) * int(size[1])
+    return int(size[0]), int(size[1])
 
 
 def _split(aovs: str) -> tuple[str, list[str]]:
@@ -41,50 +85,71 @@ class Passes:
     Args:
         sensor: the sensor, with film and sampler.
         spp: samples per pixel, 0 for the sampler's own number.
-        memory: bound on the wavefront, MiB.
+        memory: bound on what the render takes, bytes or a text such as "4GB"; None or "": half of what is free.
         aovs: extra channels in the syntax of Mitsuba's `aov` integrator, and `NAME:neural_invalid`; may be empty.
-        progress: called with (samples per pixel done, of how many) after each pass.
+        progress: called with (work done, of how much) after each pass.
     """
 
     def __init__(
-        self, sensor: mi.Sensor, spp: int, memory: int, aovs: str = "",
+        self, sensor: mi.Sensor, spp: int, memory: str | int | None, aovs: str = "",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:  # fmt: skip
         self.sensor, self._progress = sensor, progress
         theirs, self._marks = _split(aovs)
         self._aovs = mi.load_dict({"type": "aov", "aovs": theirs}, parallel=False) if theirs else None
         self._sampler = sensor.sampler().clone()
-        if memory <= 0:
-            raise ValueError(f'nap_path: "memory" must be a positive number of MiB, got {memory}')
         if spp:
             self._sampler.set_sample_count(spp)
         self.spp = self._sampler.sample_count()
-        self._pixels = _film_pixels(sensor.film())
-        self.spp_per_pass = pass_size(self.spp, self._pixels, memory << 20)
+        self._size = _film_size(sensor.film())
+        self._given, self._memory = memory not in (None, ""), bound(memory, 'nap_path: "memory"')
+        self._channels = 5 + len(self._marks) + (len(self._aovs.aov_names()) if self._aovs else 0)
 
-    def render(self, scene: mi.Scene, seed: int, trace: Callable, mark: Callable[[mi.Ray3f], mi.Float] | None = None) -> None:
-        """Fill the film; `trace(ray, sampler) -> (radiance, valid)`; `mark(ray)` gives the AOV `neural_invalid`, None zeros."""
-        film, sampler = self.sensor.film(), self._sampler
-        sampler.set_samples_per_wavefront(self.spp_per_pass)
-        sampler.seed(seed, self._pixels * self.spp_per_pass)
+    def plan(self, inputs: int = 0) -> Plan:
+        """Passes for a scene whose assets' networks are told `inputs` numbers of a hit; 0: there are none."""
+        (width, height), lane = self._size, PATH_BYTES + (EVENT_BYTES + INPUT_BYTES * inputs if inputs else 0)
+        fixed = FIXED_BYTES + width * height * 4 * self._channels * PIXEL_BYTES
+        return plan(self.spp, width, height, self._memory, lane, fixed, MAX_LANES if self._given else DEFAULT_LANES)
+
+    def render(
+        self, scene: mi.Scene, seed: int, trace: Callable, mark: Callable[[mi.Ray3f], mi.Float] | None = None, inputs: int = 0
+    ) -> None:
+        """Fill the film.
+
+        Args:
+            scene: the scene.
+            seed: of the sampler.
+            trace: `trace(ray, sampler) -> (radiance, valid)`.
+            mark: `mark(ray)` gives the AOV `neural_invalid`; None: zeros.
+            inputs: see `plan`.
+
+        Raises:
+            ValueError: the memory is too little; the message says how much would do.
+        """
+        film, sampler, passes = self.sensor.film(), self._sampler, self.plan(inputs)
+        (width, height), count = self._size, self.spp // passes.spp
+        sampler.set_samples_per_wavefront(passes.spp)
         film.prepare([*(self._aovs.aov_names() if self._aovs else []), *self._marks])
         block = film.create_block()
-        block.set_coalesce(block.coalesce() and self.spp_per_pass >= 4)
-        count = self.spp // self.spp_per_pass
-        for number in range(count):
-            self._render_pass(scene, sampler, film, block, trace, mark)
-            if number + 1 < count:
-                sampler.advance()
-                sampler.schedule_state()
-            dr.eval(block.tensor())
-            if self._progress:
-                self._progress((number + 1) * self.spp_per_pass, self.spp)
+        block.set_coalesce(block.coalesce() and passes.spp >= 4)
+        for first in range(0, height, passes.rows):
+            rows = min(passes.rows, height - first)
+            sampler.seed(seed if first == 0 else int(np.random.SeedSequence([seed, first]).generate_state(1)[0]), rows * width * passes.spp)
+            for number in range(count):
+                self._render_pass(scene, sampler, film, block, trace, mark, (first, rows, passes.spp))
+                if number + 1 < count:
+                    sampler.advance()
+                    sampler.schedule_state()
+                dr.eval(block.tensor())
+                if self._progress:
+                    self._progress(first * count + rows * (number + 1), height * count)
         film.put_block(block)
 
     def _render_pass(
-        self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None
-    ) -> None:
-        rays, weight, pos = self._camera_rays(scene, sampler)
+        self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None,
+        band: tuple[int, int, int],
+    ) -> None:  # fmt: skip
+        rays, weight, pos = self._camera_rays(sampler, *band)
         dr.eval(rays, weight, pos)
         extra = self._aovs.sample(scene, sampler, rays)[2] if self._aovs else []
         if self._marks:
@@ -97,15 +162,12 @@ class Passes:
             channels.append(dr.select(valid, mi.Float(1), mi.Float(0)))
         block.put(pos, [*channels, mi.Float(1), *extra])
 
-    def _camera_rays(self, scene: mi.Scene, sampler: mi.Sampler) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
-        width = self._pixels * self.spp_per_pass
-        film = self.sensor.film()
-        size, border = film.crop_size(), 0
-        if film.sample_border():
-            border = film.rfilter().border_size()
-            size = size + 2 * border
-        pixel = dr.arange(mi.UInt32, width) // self.spp_per_pass
-        corner = mi.Vector2i(mi.Int32(pixel % int(size[0])), mi.Int32(pixel // int(size[0]))) - border + mi.Vector2i(film.crop_offset())
+    def _camera_rays(self, sampler: mi.Sampler, first: int, rows: int, spp: int) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
+        """Rays of a band of rows, `spp` for each pixel."""
+        film, (across, _) = self.sensor.film(), self._size
+        border = film.rfilter().border_size() if film.sample_border() else 0
+        pixel = first * across + dr.arange(mi.UInt32, rows * across * spp) // spp
+        corner = mi.Vector2i(mi.Int32(pixel % across), mi.Int32(pixel // across)) - border + mi.Vector2i(film.crop_offset())
         jittered = mi.Vector2f(corner) + sampler.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())
         aperture = sampler.next_2d() if self.sensor.needs_aperture_sample() else mi.Point2f(0)

@@ -361,7 +361,7 @@ def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: s
         assets = SceneAssets(scene, device)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
         tracer = PathTracer(scene, assets, options, seed)
-        passes.render(scene, seed, tracer.trace, mark)
+        passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0))
     if tracer.statistics.invalid:
         mi.Log(mi.LogLevel.Warn, f"nap_path: {tracer.statistics.invalid} paths ended at a weight that was not finite")
     return tracer.statistics

@@ -1,0 +1,82 @@
+"""How much memory a render takes for each path in flight, by kind of scene: peak of the process at two widths, and the slope.
+
+    python benchmarks/memory.py seal.pt [--lanes 131072 524288] [--kinds plain,area,envmap]
+
+Every render is a process of its own, with the camera so near that all rays meet the asset.  What is printed is what `render/memory.py`
+must allow for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+
+SIZE = 256
+
+
+def scene_of(kind: str, weights: str) -> dict:
+    """One scene that is filled by an asset (or, "plain", by a diffuse ball) under a lamp or an environment."""
+    import mitsuba as mi
+
+    from mi_neural_asset.asset.asset import NeuralAsset
+    from mi_neural_asset.verify.lights import Stage, light, sensor
+
+    asset = NeuralAsset.load(weights)
+    stage = Stage.of(asset)
+    camera = sensor(stage, SIZE)
+    camera["fov"] = 4.0
+    body = {"type": "neural_asset", "weights": weights}
+    if kind == "plain":
+        body = {"type": "sphere", "center": list(asset.center), "radius": asset.scale, "bsdf": {"type": "diffuse", "reflectance": 0.8}}
+    floor = {"type": "rectangle", "to_world": stage.look_at(stage.point([0, -1, 0], 1.2)).scale(20 * stage.radius)}
+    return mi.load_dict(
+        {"type": "scene", "body": body, "floor": floor, "light": light("area" if kind == "plain" else kind, stage), "sensor": camera},
+        parallel=False,
+    )
+
+
+def child(kind: str, weights: str, lanes: int) -> None:
+    """Render one pass of so many lanes, print the peak of the process before and after."""
+    import mitsuba as mi
+
+    import mi_neural_asset  # noqa: F401 (registers the plugins)
+
+    mi.set_variant("llvm_ad_rgb")
+    scene = scene_of(kind, weights)
+    integrator = mi.load_dict({"type": "nap_path", "memory": "64GB"})
+    mi.render(scene, integrator=integrator, spp=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    image = mi.render(scene, integrator=integrator, spp=lanes // SIZE**2, seed=1)
+    image.numpy()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    events = integrator.statistics.events
+    print(json.dumps({"kind": kind, "lanes": lanes, "before": before, "after": after, "events_per_lane": events / lanes}))
+
+
+def main() -> int:
+    """Measure, print a table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights")
+    parser.add_argument("--lanes", type=int, nargs=2, default=[1 << 17, 1 << 19])
+    parser.add_argument("--kinds", default="plain,area,envmap")
+    parser.add_argument("--child", nargs=2, metavar=("KIND", "LANES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child[0], options.weights, int(options.child[1]))
+        return 0
+    for kind in options.kinds.split(","):
+        rows = []
+        for lanes in options.lanes:
+            command = [sys.executable, __file__, options.weights, "--child", kind, str(lanes)]
+            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+        slope = (rows[1]["after"] - rows[0]["after"]) / (rows[1]["lanes"] - rows[0]["lanes"])
+        peaks = ", ".join(f"{row['lanes']} lanes {row['after'] >> 20} MiB" for row in rows)
+        print(f"{kind:<8} {slope:6.0f} bytes a lane ({peaks}; {rows[1]['events_per_lane']:.2f} events a lane)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
