@@ -85,7 +85,6 @@ def test_asymmetry_of_known_transports(llvm) -> None:
     config = ModelConfig(coordinates="paper", separate_direct=False, proxy_margin=0.2, **SMALL)
     even, uneven = UniformRays(config, (0.9, 0.6, 0.3)), Lopsided(config, (1.0, 1.0, 1.0))
     asset = Asset(even)
-    asset.config = config
     hits = viewers(asset, 1 << 17, 1)
     value, error = checks.asymmetry(even, hits, 2)
     assert value < 4 * error + 1e-9 and error < 0.02
