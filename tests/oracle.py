@@ -126,6 +126,8 @@ class Lambert(FarField):
 class Asset:
     """What the renderer asks of a NeuralAsset, around any model; the boundary is the unit sphere unless given."""
 
+    is_volume = False
+
     def __init__(self, model: Transport, boundary: dict | None = None, center: tuple = (0.0, 0.0, 0.0), scale: float = 1.0) -> None:
         self._model, self.center, self.scale = model.requires_grad_(False), center, scale
         self._boundary = boundary or {"ball": {"type": "sphere", "bsdf": {"type": "dielectric"}}}

@@ -39,7 +39,7 @@ def few_paths(monkeypatch):
 def test_command_lists_and_writes(tmp_path, capsys):
     assert cli.main(["scenes"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == list(catalogue.scenes()) and len(listed) == 13
+    assert [line.split()[0] for line in listed] == list(catalogue.scenes()) and len(listed) == 14
     assert all(len(line) < 100 and len(line.split()) > 4 for line in listed)
     assert cli.main(["scenes", "seal", "candle", "--write", str(tmp_path / "new")]) == 0
     written = {str(file.relative_to(tmp_path / "new")) for file in (tmp_path / "new").rglob("*") if file.is_file()}
@@ -59,7 +59,8 @@ def test_scene_can_be_baked(llvm, folder, name):
     curves = sum(len(shape["geometry"].get("counts", ())) for shape in description.shapes)
     assert curves == CURVES.get(name, 0)
 
-    sampler = PathSampler(llvm.load_dict(scene_dict(description), parallel=False), *bounding_sphere(description), lanes=2048)
+    scene, volume = llvm.load_dict(scene_dict(description), parallel=False), description.is_volume
+    sampler = PathSampler(scene, *bounding_sphere(description), lanes=2048, volume=volume)
     paths = sampler.sample(2048, seed=1)
     assert paths.truncated <= 4 and paths.invalid == 0
     assert (paths.status == 0).float().mean() > 0.25

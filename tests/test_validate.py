@@ -167,7 +167,6 @@ def test_lamps_are_noticed(llvm):
 @pytest.mark.parametrize(
     ("bsdf", "message"),
     [
-        ({"type": "null"}, "thing.*null.*pure volumes.*dielectric"),
         ({"type": "pplastic"}, "thing.*pplastic.*not supported"),
         ({"type": "measured"}, "thing.*measured.*not supported"),
         ({"type": "twosided", "front": {"type": "null"}}, "thing.*front.*null"),
@@ -183,18 +182,6 @@ def test_unsupported_bsdfs_are_refused_by_name(bsdf, message):
 def test_unsupported_media_are_refused_by_name():
     with pytest.raises(CannotBake, match="medium 'wax'.*phase.*sggx"):
         check(asset(tetrahedron(), media={"wax": {"type": "homogeneous", "phase": {"type": "sggx"}}}))
-
-
-def test_null_boundary_of_a_scene_is_refused(llvm):
-    with pytest.raises(CannotBake, match="shape 'cloud'.*null.*dielectric"):
-        check(
-            describe(
-                {
-                    "type": "scene",
-                    "cloud": {"type": "cube", "bsdf": {"type": "null"}, "interior": {"type": "homogeneous"}},
-                }
-            )
-        )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

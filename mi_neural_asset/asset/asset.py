@@ -26,7 +26,8 @@ class NeuralAsset:
     """A baked asset: boundary shapes with their BSDFs, and a model of the light transport inside.
 
     Attributes:
-        boundary: shapes that rays hit, in asset space (the world space of the baked scene), without media.
+        boundary: shapes that rays hit, in asset space (the world space of the baked scene), without media; of a volume, the
+            shapes around it with their media.
         source: the whole baked scene, for verification, or None.
         center: centre of the bounding sphere, [3], asset space.
         scale: its radius; normalised space is x_hat = (x - center) / scale.
@@ -106,6 +107,15 @@ class NeuralAsset:
             model = build(self.kind, self.config)
         model.load_state_dict(self.weights, assign=True)
         return model.requires_grad_(False).eval()
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the asset is a medium without a boundary."""
+        return self.boundary.is_volume
+
+    def volume_scene(self) -> dict[str, Any]:
+        """A volume's media, and the shapes around them, as a scene for `mi.load_dict`."""
+        return scene_dict(self.boundary)
 
     def boundary_shapes(self) -> dict[str, Any]:
         """The boundary's shapes by name: dicts or mesh objects of the active variant, made anew at each call."""

@@ -62,6 +62,11 @@ class Description:
         """The boundary alone: the same shapes and BSDFs."""
         return Description([{**shape, "interior": None, "exterior": None} for shape in self.shapes])
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether these are media without a boundary: all shapes have the BSDF `null`."""
+        return all(shape["bsdf"]["type"] == "null" for shape in self.shapes)
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values and tensors, for files; tensors are shared, not copied."""
         return {"shapes": [dict(shape) for shape in self.shapes], "media": dict(self.media)}

@@ -22,6 +22,7 @@ _ADVICE = "pass the scene file or the dict instead of the loaded object"
 
 # Class -> plugin, values copied by name, nested objects, words read from the object's text ('?': may be absent).
 _RULES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "Null": ("null", (), (), ()),
     "SmoothDiffuse": ("diffuse", (), ("reflectance",), ()),
     "SmoothDielectric": ("dielectric", ("eta",), ("specular_reflectance?", "specular_transmittance?"), ()),
     "ThinDielectric": ("thindielectric", ("eta",), ("specular_reflectance?", "specular_transmittance?"), ()),

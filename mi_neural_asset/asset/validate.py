@@ -48,14 +48,15 @@ def check(description: Description) -> list[Issue]:
         what is doubtful, shape by shape.
 
     Raises:
-        CannotBake: something cannot be baked: an unsupported shape, BSDF, texture or medium, a boundary with the `null`
-            BSDF, vertices that are not finite, a mesh without area, no shapes, or what an asset file cannot hold.
+        CannotBake: something cannot be baked: an unsupported shape, BSDF, texture or medium, the BSDF `null` elsewhere than
+            around a volume that is alone, vertices that are not finite, a mesh without area, no shapes, or what an asset file cannot hold.
     """
     if not description.shapes:
         raise CannotBake("there is no shape to bake; add one to the scene, or name one in `only`")
     for name, tree in description.media.items():
         check_plugins(tree, f"medium {name!r}", ("medium",))
     issues = [Issue("emitter", name, text) for name, text in description.notes]
+    _check_null(description)
     for shape in description.shapes:
         issues += _check_shape(shape)
     issues = [issue for issue in issues if issue.code != "open-mesh" or not _closed_together(description, issue.subject)]
@@ -81,8 +82,7 @@ def check_plugins(tree: dict[str, Any], where: str, roles: tuple[str, ...]) -> N
     kind = tree["type"]
     if kind == "null":
         raise CannotBake(
-            f"{where}: the BSDF 'null' (an index-matched boundary): pure volumes are not supported yet; "
-            "give the boundary a dielectric or rough dielectric BSDF"
+            f"{where}: the BSDF 'null' cannot be part of another; give the shape alone the BSDF 'null', around a medium, or use a mask"
         )
     if ROLE.get(kind) not in roles:
         supported = ", ".join(name for name, role in ROLE.items() if role == roles[0])
@@ -92,9 +92,24 @@ def check_plugins(tree: dict[str, Any], where: str, roles: tuple[str, ...]) -> N
             check_plugins(child, f"{where}, {key}", CHILDREN[ROLE[kind]])
 
 
+def _check_null(description: Description) -> None:
+    """The BSDF 'null' stands around volumes, and these stand alone."""
+    empty = [shape["id"] for shape in description.shapes if shape["bsdf"]["type"] == "null"]
+    others = [shape["id"] for shape in description.shapes if shape["bsdf"]["type"] != "null"]
+    if empty and others:
+        raise CannotBake(
+            f"shape {empty[0]!r} has the BSDF 'null', shape {others[0]!r} has another: volumes without a boundary are baked alone; "
+            f"name them in `only`, or give {empty[0]!r} a dielectric BSDF"
+        )
+    for shape in description.shapes if empty else ():
+        if shape["interior"] is None or shape["exterior"] is not None:
+            raise CannotBake(f"shape {shape['id']!r} has the BSDF 'null' and must have an interior medium, and none outside; add it")
+
+
 def _check_shape(shape: dict[str, Any]) -> Iterator[Issue]:
     name, geometry = shape["id"], shape["geometry"]
-    check_plugins(shape["bsdf"], f"shape {name!r}", ("BSDF",))
+    if shape["bsdf"]["type"] != "null":
+        check_plugins(shape["bsdf"], f"shape {name!r}", ("BSDF",))
     medium = shape["interior"]
     if geometry["type"] == "mesh":
         yield from _check_mesh(name, geometry, medium)

@@ -14,6 +14,7 @@ MESH_PLUGINS = ("ply", "obj", "serialized", "cube")  # become geometry of type '
 BSDFS = (
     "diffuse", "dielectric", "thindielectric", "roughdielectric", "conductor", "roughconductor", "plastic",
     "roughplastic", "principled", "principledthin", "twosided", "mask", "blendbsdf", "bumpmap", "normalmap", "hair",
+    "null",
 )  # fmt: skip
 MEDIA = ("homogeneous", "heterogeneous")
 PHASES = ("isotropic", "hg", "rayleigh", "blendphase", "tabphase")

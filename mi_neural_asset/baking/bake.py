@@ -121,13 +121,18 @@ class Bake:
         keep_memory_mapped()
         self.description: Description = describe(scene, only, options.params)
         self.notices = [str(notice) for notice in check(self.description)]
+        if self.description.is_volume and config.kind == "far_field":
+            raise ValueError("bake: a volume without boundary cannot be baked as far_field; use the kind transport")
+        if self.description.is_volume:  # single scattering is learned with the rest
+            self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, separate_direct=False))
         self._prepare()
 
     def _prepare(self) -> None:
         center, radius = bounding_sphere(self.description)
         low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
-        sampler = PathSampler(mi.load_dict(scene_dict(self.description), parallel=False), self.center.tolist(), self.scale * SPHERE_SLACK)
+        scene, volume = mi.load_dict(scene_dict(self.description), parallel=False), self.description.is_volume
+        sampler = PathSampler(scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=volume)
         torch.manual_seed(self.seed)
         model = build(self.config.kind, self.config.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
@@ -140,7 +145,7 @@ class Bake:
         model.to(self.device)
         c = self.config
         self.kind = kind_of(c)
-        reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
+        reciprocal = c.reciprocity and c.kind == "transport" and not volume and is_reciprocal(self.description)
         self.buffer = PathBuffer(
             sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device,
             probes=probes,
@@ -294,7 +299,8 @@ class Bake:
         """The asset as it stands, in memory."""
         average = self.trainer.average
         return NeuralAsset(
-            boundary=self.description.without_media(), source=self.description if self.options.source else None,
+            boundary=self.description if self.description.is_volume else self.description.without_media(),
+            source=self.description if self.options.source else None,
             center=self.center.tolist(), scale=self.scale, config=self.config.model,
             weights={name: value.detach().cpu().clone() for name, value in average.state_dict().items()},
             provenance=provenance or {}, units=self.options.units, up_axis=self.options.up_axis,

@@ -67,6 +67,7 @@ class PathSampler:
     lanes: paths in flight; without influence on the result.
     rr_depth: events before Russian roulette; survival is min(1, max(beta) eta^2).
     max_events: collisions and crossings, null ones included, after which a path is cut.
+    volume: x_o is the first real collision in a medium, and w_o the normal there; null boundaries are crossed on the way.
 
     Raises ValueError for a scene without shapes, a bad sphere or bad limits, and where no ray meets the asset.
     """
@@ -80,6 +81,7 @@ class PathSampler:
         lanes: int = 32768,
         rr_depth: int = 8,
         max_events: int = 4096,
+        volume: bool = False,
     ) -> None:
         if not scene.shapes():
             raise ValueError("scene: holds no shape; pass the scene of the asset to be sampled")
@@ -93,7 +95,9 @@ class PathSampler:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         self.scene, self.center, self.radius = scene, center, float(radius)
         self.lanes, self.rr_depth, self.max_events = int(lanes), int(rr_depth), int(max_events)
-        self._traits = _walk.Traits.of(scene)
+        self._traits = replace(_walk.Traits.of(scene), volume=volume)
+        if volume and self._traits.coloured:
+            raise ValueError("a volume without boundary must have the same extinction in all channels; make its sigma_t grey")
 
     def sample(self, count: int, seed: int, beam: Beam | None = None, group: int = 1) -> Paths:
         """Exactly `count` paths that hit the asset; the same for the same (count, seed) whatever the number of lanes.

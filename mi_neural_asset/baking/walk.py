@@ -37,12 +37,13 @@ class Traits:
     """What a scene needs of the walk; known before tracing, so that the kernel holds nothing else.
 
     media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: the extinction of some
-    medium differs between channels.
+    medium differs between channels; volume: paths begin at their first real collision, not at the first surface.
     """
 
     media: bool
     null_collisions: bool
     coloured: bool
+    volume: bool = False
 
     @staticmethod
     def of(scene: mi.Scene) -> Traits:
@@ -123,11 +124,12 @@ def walk(
     group: int = 1,
 ) -> mi.UInt32:
     """Trace `count` paths, `group` of each viewer's ray, into `out`; return each lane's number of loop iterations."""
-    media, null_collisions, coloured = traits.media, traits.null_collisions, traits.coloured
+    media, null_collisions, coloured, volume = traits.media, traits.null_collisions, traits.coloured, traits.volume
     enter = _entering_rays(center, radius, beam)
     active = dr.full(mi.Bool, True, lanes)
     idle = mi.Bool(True)  # the lane needs a path
     fresh = mi.Bool(True)  # the path has not hit the asset yet
+    ready = mi.Bool(True)  # the lane needs a ray
     index = mi.UInt32(0)
     rng = mi.PCG32(lanes)
     o = dr.zeros(mi.Point3f, lanes)
@@ -155,8 +157,9 @@ def walk(
             idle = mi.Bool(False)
             misses = mi.UInt32(0)
 
-        if active & fresh:
+        if active & ready:
             o, d = enter(rng)
+            ready = mi.Bool(False)
             medium = dr.zeros(mi.MediumPtr)
             beta = mi.UnpolarizedSpectrum(1)
             balance = mi.UnpolarizedSpectrum(1)
@@ -196,6 +199,12 @@ def walk(
             phase_context = mi.PhaseFunctionContext(None)
             w, phase_weight, _ = mei.medium.phase_function().sample(phase_context, mei, sample1, sample2, scatter)
             beta[scatter] *= phase_weight
+            if dr.hint(volume, mode="scalar"):
+                if scatter & fresh:
+                    dr.scatter(out.x_o, mei.p, index)
+                    dr.scatter(out.w_o, -d, index)
+                    dr.scatter(out.n, mi.Normal3f(-d), index)
+                fresh &= ~scatter
             o = dr.select(collision, mei.p, o)
             d = dr.select(scatter, w, d)
 
@@ -203,16 +212,19 @@ def walk(
         si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
         surface &= si.is_valid()  # Mitsuba drops a few hits on B-spline curves here, those on back faces
         escaped = active & ~surface & ~collision
-        if surface & fresh:
+        if dr.hint(not volume, mode="scalar"):
+            begins = surface & fresh
+            fresh &= ~surface
             normal = dr.select(dr.dot(si.n, d) > 0, -si.sh_frame.n, si.sh_frame.n)
-            dr.scatter(out.x_o, si.p, index)
-            dr.scatter(out.w_o, -d, index)
-            dr.scatter(out.n, normal, index)
-            if dr.hint(group > 1, mode="scalar"):
-                v0, v1 = mi.sample_tea_32(seed ^ OWN_STREAM, index)
-                rng.seed(mi.UInt64(v0), mi.UInt64(v1))
-                sample1 = rng.next_float32()
-                sample2 = mi.Point2f(rng.next_float32(), rng.next_float32())
+            if begins:
+                dr.scatter(out.x_o, si.p, index)
+                dr.scatter(out.w_o, -d, index)
+                dr.scatter(out.n, normal, index)
+                if dr.hint(group > 1, mode="scalar"):
+                    v0, v1 = mi.sample_tea_32(seed ^ OWN_STREAM, index)
+                    rng.seed(mi.UInt64(v0), mi.UInt64(v1))
+                    sample1 = rng.next_float32()
+                    sample2 = mi.Point2f(rng.next_float32(), rng.next_float32())
         bs, bsdf_weight = si.bsdf().sample(mi.BSDFContext(), si, sample1, sample2, surface)
         w = si.to_world(bs.wo)
         beta[surface] *= bsdf_weight
@@ -231,7 +243,6 @@ def walk(
         # --------------------------------- what has become of the path -------------------------------------
         missed = escaped & fresh
         exited = escaped & ~fresh
-        fresh &= ~surface
         misses[missed] += 1
         steps[surface | collision] += 1
         events[scatter | real] += 1
@@ -265,6 +276,7 @@ def walk(
             dr.scatter_add(out.misses, misses, mi.UInt32(0))
             dr.scatter_add(out.given_up, mi.UInt32(1), mi.UInt32(0), lost)
         fresh |= idle
+        ready = idle | missed
 
     return iterations
 

@@ -2,5 +2,5 @@
 
 Rooms: `instances` (which hits belong to which asset, and its frame), `projection` (u_i back to the boundary), `engine`
 (who evaluates the networks), `neural` (one scattering event on an asset), `far_field_engine` and `far_field` (their counterparts
-for the baseline), `path` (the loop over bounces), `passes` (film, sampler, memory bound, AOVs).
+for the baseline), `volumes` (media without boundary), `path` (the loop over bounces), `passes` (film, sampler, memory bound, AOVs).
 """

@@ -19,6 +19,7 @@ from ..model.network import MLP
 from .engine import Engine
 from .far_field_engine import FarFieldEngine
 from .projection import Projection
+from .volumes import Density
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Model:
     projection: Projection
     separate_direct: bool
     inputs: int  # numbers that the networks are told of a hit
+    density: Density | None = None  # of a volume without boundary
 
 
 _models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
@@ -64,7 +66,8 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         module = asset.model()
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
-        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct, _inputs(module))
+        density = Density(asset) if asset.is_volume else None
+        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct, _inputs(module), density)
     return cache[key]
 
 

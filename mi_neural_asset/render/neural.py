@@ -8,6 +8,7 @@ directions at u_i, so that their weights add up to one: the emitter's density of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import drjit as dr
@@ -71,14 +72,15 @@ class NeuralEvent:
         hero: see `Engine.begin`.
         techniques: which are in use.
         statistics: counters to add to.
+        clear: says whether nothing stands in the way of rays, where that is not for the scene to say (see `volumes`).
     """
 
     def __init__(
         self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *,
-        hero: bool, techniques: Techniques, statistics: Statistics,
+        hero: bool, techniques: Techniques, statistics: Statistics, clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
         self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
-        self._techniques = techniques
+        self._techniques, self._clear = techniques, clear
         f = hits.frames
         self._x_o = f.point_to_asset(hits.p)
         n = f.to_asset(hits.n)
@@ -104,7 +106,7 @@ class NeuralEvent:
         start, gap, _ = self._start(self._hits.frames, u, w, self._x_o)
         ray = mi.Ray3f(start, d, self._hits.time, self._hits.wavelengths)
         ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
-        return active & ~self._scene.ray_test(ray, active)
+        return self._clear(ray, active) if self._clear else active & ~self._scene.ray_test(ray, active)
 
     def _interaction(self, p: mi.Point3f) -> mi.SurfaceInteraction3f:
         return exits.interaction(p, self._hits.time, self._hits.wavelengths)

@@ -22,6 +22,7 @@ from .instances import Frames, Model, SceneAssets
 from .lanes import join, put, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
+from .volumes import Volumes
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class PathTracer:
         self.statistics = Statistics()
         techniques = options.techniques
         self._techniques = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
+        self._volumes = Volumes(scene, assets, self._seeds.getrandbits(32))
 
     def trace(self, ray: mi.Ray3f, sampler: mi.Sampler) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
@@ -151,11 +153,14 @@ class PathTracer:
     def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, radiance: mi.Spectrum, valid: mi.Bool) -> Lanes:
         """One bounce for all lanes; adds to `radiance`, returns the lanes that go on."""
         options, scene = self.options, self.scene
-        if depth == 0 and options.hide_emitters:
-            pi = self._skip_emitters(lanes.ray)
-            si = pi.compute_surface_interaction(lanes.ray)
-        else:
-            si = scene.ray_intersect(lanes.ray, +mi.RayFlags.All, depth == 0)
+        def intersect(ray: mi.Ray3f) -> mi.SurfaceInteraction3f:
+            if depth == 0 and options.hide_emitters:
+                return self._skip_emitters(ray).compute_surface_interaction(ray)
+            return scene.ray_intersect(ray, +mi.RayFlags.All, depth == 0)
+
+        si = intersect(lanes.ray)
+        if self._volumes:
+            lanes.ray, lanes.gap, si = self._volumes.meet(lanes.ray, lanes.gap, si, intersect)
         self._add_emission(depth, lanes, si, radiance)
         active = si.is_valid() & (options.max_depth < 0 or depth + 1 < options.max_depth)
         if len(self.assets):
@@ -223,8 +228,10 @@ class PathTracer:
         ctx, index, width = mi.BSDFContext(), lanes.index, dr.width(lanes.index)
         bsdf = si.bsdf(mi.RayDifferential3f(lanes.ray))
         smooth = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
-        ds, light = self.scene.sample_emitter_direction(si, randoms.next_2d(index), True, smooth)
+        ds, light = self.scene.sample_emitter_direction(si, randoms.next_2d(index), not self._volumes, smooth)
         smooth &= ds.pdf != 0
+        if self._volumes:
+            smooth = self._volumes.clear(si.spawn_ray_to(ds.p), smooth)
         if not self.options.mis:
             smooth &= ds.delta
         z1, z2 = randoms.next_1d(index), randoms.next_2d(index)
@@ -264,7 +271,7 @@ class PathTracer:
         dr.eval(hits)
         event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
             self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero,
-            techniques=self._techniques, statistics=self.statistics,
+            techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
         )  # fmt: skip
         found = [event.light_sampling(randoms.next_2d(index))]
         if self._techniques.lobe:

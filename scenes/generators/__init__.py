@@ -15,4 +15,5 @@ SCENES = {
     "teaset": "pot, cups and tray: conductors, rough and smooth, plastic, a texture",
     "flowers": "bunch of flowers: hundreds of thin translucent leaves and petals",
     "bricks": "house of toy bricks: hundreds of studs, plastic",
+    "cloud": "cloud: a medium without boundary, density from a volume grid",
 }

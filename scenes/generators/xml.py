@@ -22,16 +22,19 @@ def diffuse(ident: str, reflectance: Sequence[float], two_sides: bool = False) -
     return bsdf("twosided", ident, inner) if two_sides else bsdf("diffuse", ident, rgb("reflectance", reflectance))
 
 
+def _phase(g: float) -> str:
+    return f'<phase type="hg"><float name="g" value="{g:g}"/></phase>' if g else '<phase type="isotropic"/>'
+
+
 def homogeneous(ident: str, albedo: Sequence[float], scale: float, g: float = 0.0) -> str:
     """A medium; `scale` is its extinction per unit length."""
-    phase = f'<phase type="hg"><float name="g" value="{g:g}"/></phase>' if g else '<phase type="isotropic"/>'
     return (
         f'    <medium type="homogeneous" id="{ident}">{rgb("albedo", albedo)}<float name="sigma_t" value="1"/>'
-        f'<float name="scale" value="{scale:g}"/>{phase}</medium>\n'
+        f'<float name="scale" value="{scale:g}"/>{_phase(g)}</medium>\n'
     )
 
 
-def heterogeneous(ident: str, scale: float, albedo: str, density: str) -> str:
+def heterogeneous(ident: str, scale: float, albedo: str, density: str, g: float = 0.0) -> str:
     """A medium of two volume files over their own boxes; its extinction per unit length is `scale` times the density."""
 
     def grid(name: str, file: str) -> str:
@@ -43,7 +46,7 @@ def heterogeneous(ident: str, scale: float, albedo: str, density: str) -> str:
     volumes = grid("albedo", albedo) + grid("sigma_t", density)
     return (
         f'    <medium type="heterogeneous" id="{ident}">{volumes}<float name="scale" value="{scale:g}"/>'
-        '<phase type="isotropic"/></medium>\n'
+        f"{_phase(g)}</medium>\n"
     )
 
 

@@ -1,0 +1,166 @@
+"""Volumes without a boundary: where a ray through one collides first, and rays that pass.
+
+The shapes of such an asset have the BSDF `null` and say where the medium is; x_o is the first real collision behind them, found by
+delta tracking through the density that the asset keeps.  Rays that do not collide go on as if nothing was there, and light on
+its way to other surfaces is let through with the same probability.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import drjit as dr
+import mitsuba as mi
+
+from ..occlusion import SELF_OFFSET
+from .lanes import take
+
+if TYPE_CHECKING:
+    from .instances import SceneAssets
+
+
+@dr.syntax
+def _track(scene: mi.Scene, o: mi.Point3f, d: mi.Vector3f, seed: mi.UInt32) -> tuple[mi.Bool, mi.Point3f, mi.Float]:
+    """Follow rays that start outside all media: (whether they collide, where, length to where they have left all boundaries).
+
+    Extinctions must be the same in all channels: then no weight is left.
+    """
+    width = dr.width(d)
+    v0, v1 = mi.sample_tea_32(seed, dr.arange(mi.UInt32, width))
+    rng = mi.PCG32(width)
+    rng.seed(mi.UInt64(v0), mi.UInt64(v1))
+    o = mi.Point3f(o)
+    medium = dr.zeros(mi.MediumPtr, width)
+    active = dr.full(mi.Bool, True, width)
+    collided = mi.Bool(False)
+    length = mi.Float(0)
+    left = mi.Float(0)
+    while active:
+        ray = mi.Ray3f(o, d)
+        in_medium = active & (medium != None)  # noqa: E711
+        mei = medium.sample_interaction(ray, rng.next_float32(), mi.UInt32(0), in_medium)
+        in_medium &= mei.is_valid()
+        ray.maxt = dr.select(in_medium, mei.t, ray.maxt)
+        pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
+        surface = active & pi.is_valid()
+        collision = in_medium & ~surface
+        real = collision & (rng.next_float32() * mei.combined_extinction[0] < mei.sigma_t[0])
+        si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
+        if surface:
+            medium = si.target_medium(d)
+        length += dr.select(surface, pi.t, dr.select(collision, mei.t, 0))
+        left = dr.select(surface, length, left)
+        o = dr.select(surface, si.spawn_ray(d).o, dr.select(collision, mei.p, o))
+        collided |= real
+        active &= (surface | collision) & ~real
+    return collided, o, left
+
+
+class Density:
+    """The media of one asset.
+
+    Args:
+        asset: a NeuralAsset that is a volume.
+    """
+
+    def __init__(self, asset) -> None:  # noqa: ANN001
+        self._scene = mi.load_dict(asset.volume_scene(), parallel=False)
+        self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
+        self._scale = float(asset.scale)
+
+    def track(self, x: mi.Point3f, d: mi.Vector3f, seed: mi.UInt32) -> tuple[mi.Bool, mi.Point3f, mi.Float]:
+        """From where rays meet the boundary, in normalised units: (whether they collide, where, length to beyond the asset)."""
+        back = SELF_OFFSET
+        start = self._center + self._scale * mi.Vector3f(x - back * d)
+        collided, p, left = _track(self._scene, start, d, seed)
+        return collided, mi.Point3f((p - self._center) / self._scale), dr.maximum(left / self._scale - back, 0) + back
+
+
+class Volumes:
+    """All volumes of a scene.
+
+    Args:
+        scene: the scene.
+        assets: its neural assets.
+        seed: of the free flights.
+    """
+
+    def __init__(self, scene: mi.Scene, assets: SceneAssets, seed: int) -> None:
+        self._scene, self._assets, self._seeds = scene, assets, random.Random(seed)
+        self._densities = [(k + 1, model.density) for k, model in enumerate(assets.models) if model.density]
+
+    def __bool__(self) -> bool:
+        return bool(self._densities)
+
+    def _flights(
+        self, si: mi.SurfaceInteraction3f, d: mi.Vector3f, active: mi.Bool
+    ) -> tuple[mi.Bool, mi.Bool, mi.Point3f, mi.Float]:
+        """For rays that have met something: (whether that is a volume, whether they collide in it, where, length of the way through)."""
+        model, instance = self._assets.lookup(si)
+        width = dr.width(si)
+        met, collided = dr.full(mi.Bool, False, width), dr.full(mi.Bool, False, width)
+        x_o, length = dr.zeros(mi.Point3f, width), dr.zeros(mi.Float, width)
+        dr.eval(si, model, instance, d, active, met, collided, x_o, length)
+        for number, density in self._densities:
+            rows = dr.compress(active & (model == number))
+            if dr.width(rows) == 0:
+                continue
+            frames = self._assets.frames(take(instance, rows))
+            seed = dr.opaque(mi.UInt32, self._seeds.getrandbits(32))
+            hit, x, way = density.track(frames.point_to_asset(take(si.p, rows)), frames.to_asset(take(d, rows)), seed)
+            dr.scatter(met, True, rows)
+            dr.scatter(collided, hit, rows)
+            dr.scatter(x_o, frames.point_to_world(x), rows)
+            dr.scatter(length, way * frames.scale, rows)
+        return met, collided, x_o, length
+
+    def meet(
+        self, ray: mi.Ray3f, gap: mi.Float, si: mi.SurfaceInteraction3f, intersect: Callable[[mi.Ray3f], mi.SurfaceInteraction3f]
+    ) -> tuple[mi.Ray3f, mi.Float, mi.SurfaceInteraction3f]:
+        """Let rays collide in volumes, or pass to what is behind them.
+
+        Args:
+            ray, gap: of `Lanes`; those that pass start anew behind the volume.
+            si: what they meet first.
+            intersect: finds what a ray meets.
+
+        Returns:
+            (ray, gap, si); where a ray collides, si is there, with the normal against the ray.
+        """
+        width = dr.width(ray)
+        collided, x_o = dr.full(mi.Bool, False, width), dr.zeros(mi.Point3f, width)
+        while True:
+            met, hit, x, length = self._flights(si, ray.d, ~collided)
+            passed = met & ~hit
+            collided, x_o = collided | hit, dr.select(hit, x, x_o)
+            dr.eval(passed, collided, x_o)
+            if not dr.any(passed):
+                break
+            ray = mi.Ray3f(dr.select(passed, si.p + length * ray.d, ray.o), ray.d, ray.time, ray.wavelengths)
+            gap = dr.select(passed, gap - si.t - length, gap)
+            si = intersect(ray)
+            dr.eval(ray, gap, si)
+        si.p = dr.select(collided, x_o, si.p)
+        si.t = dr.select(collided, dr.dot(x_o - ray.o, ray.d), si.t)
+        si.n = dr.select(collided, mi.Normal3f(-ray.d), si.n)
+        si.sh_frame.n = dr.select(collided, mi.Normal3f(-ray.d), si.sh_frame.n)
+        return ray, gap, si
+
+    def clear(self, ray: mi.Ray3f, active: mi.Bool) -> mi.Bool:
+        """Whether nothing stands in the way of rays up to their `maxt`; a volume does so with probability 1 - transmittance."""
+        result = active & ~self._scene.ray_test(ray, active)
+        dr.eval(ray, result, active)
+        rows = dr.compress(active & ~result)
+        ray = take(ray, rows)
+        while dr.width(rows):
+            si = self._scene.ray_intersect(ray)
+            met, hit, _, length = self._flights(si, ray.d, si.is_valid())
+            ray = mi.Ray3f(si.p + length * ray.d, ray.d, ray.maxt - si.t - length, ray.time, ray.wavelengths)
+            through = met & ~hit & (ray.maxt > 0)
+            dr.scatter(result, True, rows, ~si.is_valid() | (met & ~hit & (ray.maxt <= 0)))
+            dr.eval(ray, through, result)
+            on = dr.compress(through)
+            rows, ray = take(rows, on), take(ray, on)
+        return result
