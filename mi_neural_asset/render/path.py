@@ -71,6 +71,7 @@ class Lanes:
     reference: mi.Point3f  # where emitter sampling was done for this ray
     pdf: mi.Float  # density of this ray's direction there
     delta: mi.Bool  # emitter sampling could not have found it
+    straight: mi.Bool  # still the camera's ray, but for null crossings: sees no emitters where these are hidden
     gap: mi.Float  # distance from the ray's start to `reference`, along the ray (0 on ordinary surfaces)
     neural: mi.Bool  # the ray left an asset
     x_o: mi.Point3f  # where the path met the asset, seen from its end
@@ -138,7 +139,7 @@ class PathTracer:
             index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
             β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
             reference=dr.zeros(mi.Point3f, width), pdf=dr.full(mi.Float, 1, width), delta=dr.full(mi.Bool, True, width),
-            **not_from_an_asset(width),
+            straight=dr.full(mi.Bool, True, width), **not_from_an_asset(width),
         )  # fmt: skip
         dr.eval(lanes)
         depth = 0
@@ -154,9 +155,10 @@ class PathTracer:
         """One bounce for all lanes; adds to `radiance`, returns the lanes that go on."""
         options, scene = self.options, self.scene
         def intersect(ray: mi.Ray3f) -> mi.SurfaceInteraction3f:
-            if depth == 0 and options.hide_emitters:
-                return self._skip_emitters(ray).compute_surface_interaction(ray)
-            return scene.ray_intersect(ray, +mi.RayFlags.All, depth == 0)
+            si = scene.ray_intersect(ray, +mi.RayFlags.All, depth == 0)
+            if options.hide_emitters and dr.any(lanes.straight):
+                si = dr.select(lanes.straight, self._skip_emitters(ray, lanes.straight).compute_surface_interaction(ray), si)
+            return si
 
         si = intersect(lanes.ray)
         if self._volumes:
@@ -182,9 +184,9 @@ class PathTracer:
                     further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, radiance, split))
         return self._survivors(depth, step, direct, further, randoms)
 
-    def _skip_emitters(self, ray: mi.Ray3f) -> mi.PreliminaryIntersection3f:
+    def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
         helper = mi.load_dict({"type": "path", "hide_emitters": True}, parallel=False)
-        return helper.skip_area_emitters(self.scene, ray, True, mi.Bool(True))
+        return helper.skip_area_emitters(self.scene, ray, True, active)
 
     def _separates(self, model: mi.UInt32) -> mi.Bool:
         """Whether the asset that was hit has a direct lobe of its own."""
@@ -197,8 +199,8 @@ class PathTracer:
     def _add_emission(self, depth: int, lanes: Lanes, si: mi.SurfaceInteraction3f, radiance: mi.Spectrum) -> None:
         emitter = si.emitter(self.scene)
         lit = emitter != None  # noqa: E711 -- an array comparison
-        if depth == 0 and self.options.hide_emitters:
-            lit &= si.is_valid()
+        if self.options.hide_emitters:
+            lit &= ~lanes.straight | si.is_valid()
         weight = mi.Float(1)
         use = self._techniques
         if self.options.mis or (len(self.assets) and use != Techniques(lobe=False, light=False)):
@@ -243,13 +245,14 @@ class PathTracer:
         dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth & sound)
         β = dr.select(smooth & ~sound, dr.nan, dr.select(active, lanes.β * weight, 0))  # `_survivors` ends and counts it
         ray = si.spawn_ray(si.to_world(bs.wo))
+        null = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
         step = Lanes(
             index=index, ray=mi.Ray3f(ray.o, ray.d, lanes.ray.time, lanes.ray.wavelengths),
             β=β, η=lanes.η * bs.eta, reference=mi.Point3f(si.p), pdf=bs.pdf,
-            delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta),
+            delta=mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta), straight=lanes.straight & null,
             **not_from_an_asset(width),
         )  # fmt: skip
-        return step, mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+        return step, null
 
     def _neural_step(
         self, number: int, chosen: mi.UInt32, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
@@ -299,7 +302,8 @@ class PathTracer:
         return Lanes(
             index=take(index, rows), ray=mi.Ray3f(c.o, c.d, take(ray.time, rows), take(ray.wavelengths, rows)),
             β=take(β, rows) * c.weight / take(keep, rows), η=take(η, rows), reference=c.reference, pdf=c.pdf,
-            delta=dr.full(mi.Bool, False, width), gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
+            delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
+            gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
         )  # fmt: skip
 
     def _one_lobe(
