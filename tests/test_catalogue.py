@@ -102,7 +102,7 @@ def test_composition_takes_its_weights_as_parameters(llvm, few_paths, folder):
     boxes = [
         {s.id().removesuffix("_instance"): s.bbox() for s in scene.shapes() if s.class_name() == "Instance"} for scene in (neural, traced)
     ]
-    assert set(boxes[0]) == set(boxes[1]) == {"candle_left", "candle_right", "dragon_behind", "milk_in_front"}
+    assert set(boxes[0]) == set(boxes[1]) == {"candle_left", "candle_right", "dragon_in_front", "milk_beside"}
     for name in ("candle_left", "candle_right"):
         assert np.allclose(boxes[0][name].min, boxes[1][name].min, atol=1e-5)
         assert np.allclose(boxes[0][name].max, boxes[1][name].max, atol=1e-5)

@@ -10,10 +10,10 @@ from .writing import PATH_TRACED, camera, document
 
 PARTS = ("candle", "milk", "dragon")
 PLACES = (  # asset, id, turn about z in degrees, x, y
-    ("candle", "candle_left", 20, -1.55, 0.3),
-    ("dragon", "dragon_behind", -20, -0.3, 0.45),
-    ("milk", "milk_in_front", 0, 0.6, -0.75),
-    ("candle", "candle_right", 200, 1.35, 0.5),
+    ("candle", "candle_left", 20, -1.58, 0.12),
+    ("dragon", "dragon_in_front", -20, -0.34, -0.5),
+    ("milk", "milk_beside", 0, 0.94, -0.18),
+    ("candle", "candle_right", 200, 1.53, 1.72),
 )
 _STAGE = (
     camera(36, "1.4, -5.6, 2.6", "0, 0, 0.62")
