@@ -173,6 +173,26 @@ def test_saved_asset_gives_the_same_picture(marble: dict, tmp_path: Path, llvm) 
     assert np.array_equal(*pictures)
 
 
+def test_few_dead_paths_stand_for_all(llvm) -> None:  # noqa: ANN001
+    """Of a dark body under its direct lobe nearly all paths are dead: batches keep their size, and the mean throughput its value."""
+    from mi_neural_asset.baking.buffer import DEAD_ROWS, thinned
+    from mi_neural_asset.baking.sampler import PathSampler
+
+    shape = {"type": "sphere", "radius": 0.5, "bsdf": {"type": "diffuse", "reflectance": 0.4}}
+    pair = {"a": shape, "b": {**shape, "center": [0.9, 0, 0]}}
+    paths = PathSampler(llvm.load_dict({"type": "scene", **pair}), [0.45, 0, 0], 1.0).sample(20000, 3)
+    fewer, weight = thinned(paths, separate_direct=True)
+    alive = (fewer.beta.amax(-1) > 0) & ~fewer.direct
+    assert weight > 3 and int((~alive).sum()) == int(DEAD_ROWS * int(alive.sum()))
+    stands_for = torch.where(alive, 1.0, weight)
+    assert stands_for.sum().item() == pytest.approx(len(paths) - paths.invalid - paths.truncated)
+    all_beta = torch.where(paths.direct[:, None], 0.0, paths.beta)
+    some_beta = torch.where(fewer.direct[:, None], 0.0, fewer.beta)
+    assert some_beta.sum(0).tolist() == pytest.approx(all_beta.sum(0).tolist())
+    same, one = thinned(paths, separate_direct=False)  # few are dead: all are kept
+    assert one == 1.0 and len(same) == len(paths) - paths.invalid - paths.truncated
+
+
 def test_batches_keep_the_proportion_of_dead_paths(marble: dict) -> None:
     """Rows of a generation that fill no batch are left out of both kinds alike: else the albedo would be biased."""
     from mi_neural_asset.baking import bake as module

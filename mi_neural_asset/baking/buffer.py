@@ -23,6 +23,8 @@ from .reciprocity import backwards
 from .rows import Rows
 from .sampler import EXITED, Paths, PathSampler
 
+DEAD_ROWS = 0.5  # rows without throughput of a training batch, at most, for each one with it
+
 
 @dataclass
 class Batch(Rows):
@@ -35,7 +37,7 @@ class Batch(Rows):
     w_i: Tensor  # [N, 3]
     beta: Tensor  # [N, 3]
     occlusion: Tensor  # [N, K]
-    drawn: Tensor  # [N] 1 where the viewer's ray was drawn, 0 where a path was read backwards: nothing is known of alpha there
+    drawn: Tensor  # [N] how many viewers' rays the row stands for; 0 where a path was read backwards: nothing is known of alpha there
     flow: int = 0
 
 
@@ -63,6 +65,23 @@ def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, 
 def joined(parts: list[Batch]) -> Batch:
     """The rows of several batches."""
     return Batch(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Batch)[:-1]))
+
+
+def thinned(paths: Paths, separate_direct: bool) -> tuple[Paths, float]:
+    """Without the last of the rows that carry nothing, where these are more than `DEAD_ROWS` for each that does.
+
+    Paths are independent, so the first are as good as any.  Of hair under its direct lobe five rows in six are dead: all they say
+    is a zero of the albedo's mean, and each costs as much as one that lives.
+
+    Returns:
+        the paths, and what each dead one that is left stands for.
+    """
+    alive = paths.beta.amax(-1) > 0
+    if separate_direct:
+        alive &= ~paths.direct
+    dead = ~alive & (paths.status <= 1)
+    kept = dead & (dead.cumsum(0) <= int(DEAD_ROWS * int(alive.sum())))
+    return paths.rows((alive | kept).nonzero()[:, 0]), float(dead.sum()) / max(int(kept.sum()), 1)
 
 
 @dataclass
@@ -116,6 +135,7 @@ class PathBuffer:
         self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
         self._seed, self._reciprocal, self._device = seed, reciprocal, device
+        self._thins = config.kind == "transport"
         self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
         self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion, probes)
         self.counts = Counts()
@@ -140,7 +160,12 @@ class PathBuffer:
 
     def _training_rows(self, paths: Paths) -> Rows:
         arguments = (self._model_on_cpu(), self._center, self._scale, self._occlusion)
-        rows = self._make_rows(paths, *arguments)
+        if self._thins:
+            fewer, weight = thinned(paths, self._model.config.separate_direct)
+            rows = self._make_rows(fewer, *arguments)
+            rows.drawn[rows.beta.amax(-1) <= 0] = weight
+        else:
+            rows = self._make_rows(paths, *arguments)
         if not self._reciprocal:
             return rows
         other = self._make_rows(backwards(paths), *arguments)
@@ -172,7 +197,7 @@ class PathBuffer:
                 self._order.append(torch.cat([live[k * self._batch : (k + 1) * self._batch], zeros]))
 
     def next(self) -> Rows:
-        """The next batch: `batch` rows with throughput, then rows without in their natural proportion."""
+        """The next batch: `batch` rows with throughput, then rows without, each of which may stand for several."""
         if not self._order:
             self._generate()
         batch = self._rows.rows(self._order[self.position], self._batch)

@@ -7,6 +7,8 @@ x_o along w_i leaves the asset, and everything else is in their way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import drjit as dr
 import mitsuba as mi
 
@@ -26,10 +28,10 @@ class FarFieldEvent:
 
     def __init__(
         self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *,
-        hero: bool, techniques: Techniques, statistics: Statistics,
+        hero: bool, techniques: Techniques, statistics: Statistics, clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
         self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
-        self._techniques = techniques
+        self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
         f = hits.frames
         self._x_o = f.point_to_asset(hits.p)
         n = f.to_asset(hits.n)
@@ -61,7 +63,7 @@ class FarFieldEvent:
         start = self._start(f, self._x_o, w)
         ray = mi.Ray3f(start, ds.d, h.time, h.wavelengths)
         ray.maxt = (ds.dist - dr.norm(start - h.p)) * (1 - mi.math.ShadowEpsilon)
-        useful &= (ray.maxt > 0) & ~self._scene.ray_test(ray, useful & (ray.maxt > 0))
+        useful = self._clear(ray, useful & (ray.maxt > 0))
         dr.eval(useful, w, light, ds.pdf, ds.delta)
         lanes = dr.compress(useful)
         if dr.width(lanes) == 0:

@@ -80,7 +80,7 @@ class NeuralEvent:
         hero: bool, techniques: Techniques, statistics: Statistics, clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
         self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
-        self._techniques, self._clear = techniques, clear
+        self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
         f = hits.frames
         self._x_o = f.point_to_asset(hits.p)
         n = f.to_asset(hits.n)
@@ -106,7 +106,7 @@ class NeuralEvent:
         start, gap, _ = self._start(self._hits.frames, u, w, self._x_o)
         ray = mi.Ray3f(start, d, self._hits.time, self._hits.wavelengths)
         ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
-        return self._clear(ray, active) if self._clear else active & ~self._scene.ray_test(ray, active)
+        return self._clear(ray, active)
 
     def _interaction(self, p: mi.Point3f) -> mi.SurfaceInteraction3f:
         return exits.interaction(p, self._hits.time, self._hits.wavelengths)
