@@ -7,9 +7,10 @@ from typing import Any
 from .description import Description
 from .vocabulary import BSDFS
 
-# Scattering known to be the same both ways; maps of normals are not, nor are Mitsuba's `hair` and `principled`.
+# Scattering known to be the same both ways; maps of normals are not, nor are Mitsuba's `hair` and `principled`.  Paths in a volume
+# (`null`) begin at a collision and end at the boundary.
 RECIPROCAL = frozenset({
-    "blendbsdf", "conductor", "dielectric", "diffuse", "mask", "null", "plastic", "roughconductor", "roughdielectric",
+    "blendbsdf", "conductor", "dielectric", "diffuse", "mask", "plastic", "roughconductor", "roughdielectric",
     "roughplastic", "thindielectric", "twosided",
 })  # fmt: skip
 

@@ -145,7 +145,7 @@ class Bake:
         model.to(self.device)
         c = self.config
         self.kind = kind_of(c)
-        reciprocal = c.reciprocity and c.kind == "transport" and not volume and is_reciprocal(self.description)
+        reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
         self.buffer = PathBuffer(
             sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device,
             probes=probes,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..asset.asset import NeuralAsset
 from ..interop import to_torch, to_vector
 from ..occlusion import Occlusion
+from ..render.volumes import Density
 
 MAX_ROUNDS = 200
 
@@ -22,7 +23,7 @@ class Hits:
 
     x_o: Tensor  # [N, 3]
     w_o: Tensor  # [N, 3] unit, away from the asset
-    n: Tensor  # [N, 3] shading normal on the side of w_o
+    n: Tensor  # [N, 3] shading normal on the side of w_o; in a volume w_o itself
     occlusion: Tensor  # [N, K]
 
     def rows(self, index: slice) -> Hits:
@@ -31,24 +32,29 @@ class Hits:
 
 
 def viewers(asset: NeuralAsset, count: int, seed: int) -> Hits:
-    """`count` hits of lines drawn uniformly among those through the bounding sphere.
+    """`count` hits of lines drawn uniformly among those through the bounding sphere; in a volume, first collisions.
 
     Raises:
         ValueError: hardly any line meets the asset.
     """
     scene = mi.load_dict(asset.boundary_scene(), parallel=False)
     center, scale = mi.Point3f([float(c) for c in asset.center]), float(asset.scale)
+    density = Density(asset) if asset.is_volume else None
     parts, found, width = [], 0, max(count, 4096)
     sampler = mi.load_dict({"type": "independent"}, parallel=False)
     sampler.seed(seed, width)
-    for _ in range(MAX_ROUNDS):
+    for number in range(MAX_ROUNDS):
         inwards = mi.warp.square_to_uniform_sphere(sampler.next_2d())
         d = mi.Frame3f(inwards).to_world(mi.warp.square_to_cosine_hemisphere(sampler.next_2d()))
         si = scene.ray_intersect(mi.Ray3f(center - 1.0001 * scale * inwards, d))
         side = dr.select(dr.dot(mi.Vector3f(si.n), d) > 0, -1.0, 1.0)
         x, n = (si.p - center) / scale, side * si.sh_frame.n
-        dr.eval(x, d, n, si.t)
-        met = to_torch(si.t).isfinite()
+        met = si.is_valid()
+        dr.eval(x, d, n, met)
+        if density:
+            collided, x, _ = density.track(x, d, dr.opaque(mi.UInt32, MAX_ROUNDS * seed + number & 0xFFFFFFFF))
+            met, n = met & collided, -d
+        met = to_torch(dr.select(met, mi.Float(1), 0)) > 0
         parts.append(torch.stack([to_torch(x), -to_torch(d), to_torch(mi.Vector3f(n))], 1)[met])
         found += len(parts[-1])
         sampler.schedule_state()
