@@ -29,7 +29,8 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {
-        *("verify", "asset", "model", "interop", "occlusion", "threads", "files", "images", "progress", "register", "__version__"),
+        *("verify", "asset", "model", "render", "interop", "occlusion", "threads", "files", "images", "progress", "register"),
+        "__version__",
         *("torch", "mitsuba", "drjit"),
     },
     "report": {"report", "files", "mitsuba"},
