@@ -4,7 +4,7 @@
 |---|---|---|---|
 | max_depth | integer | -1 | longest path (-1: no limit); 1 shows lights alone, 2 adds one scattering event; an asset counts as one |
 | rr_depth | integer | 5 | depth at which Russian roulette starts |
-| hide_emitters | boolean | false | hide directly visible emitters |
+| hide_emitters | boolean | false | hide emitters that are seen straight, also behind null surfaces and volumes |
 | mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
 | exit_mis | boolean | true | look for lights from where the path met the asset as well (see below); needs `mis` |
 | split | boolean | true | follow both the direct and the neural ray where the camera sees an asset, instead of choosing one |
