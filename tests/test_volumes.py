@@ -138,7 +138,7 @@ def cloud() -> dict:
 
 def test_volume_is_baked_kept_and_rendered(llvm, tmp_path, monkeypatch) -> None:  # noqa: ANN001
     monkeypatch.setitem(presets.PRESETS, "preview", presets.BakeConfig(batch=384, buffer=2048, validation=1024))
-    bake(cloud(), tmp_path / "c.pt", steps=2, progress=False, **SMALL)
+    bake(cloud(), tmp_path / "c.pt", steps=2, progress=False, certify=False, **SMALL)
     asset = NeuralAsset.load(tmp_path / "c.pt")
     assert asset.is_volume and asset.boundary.media and not asset.config.separate_direct
     shape = {"type": "neural_asset", "weights": str(tmp_path / "c.pt")}
