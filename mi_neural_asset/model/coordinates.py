@@ -69,7 +69,7 @@ class Exit:
     """u_i and what the networks of w_i are told about it."""
 
     u: Tensor  # [N, 3] point of the proxy
-    axis: Tensor  # [N, 3] direction that (s1, s2) stand for, in their own frame: input of a cubemap
+    axis: Tensor  # [N, 3] direction of u_i for the cubemap of the networks of w_i; in local coordinates about the normal
     d: Tensor  # [N, 3] unit direction about which w_i is measured, asset frame
     extra: Tensor  # [N, E] further inputs of the third and fourth networks (E = 0 or 5)
 
@@ -139,8 +139,10 @@ class LocalCoordinates(PaperCoordinates):
     def exit(self, s1: Tensor, s2: Tensor, x_o: Tensor, n: Tensor) -> Exit:
         """u_i from (s1, s2), each [N]."""
         d = cylinder(2 * s1 - 1, s2)
+        t, b = frame(n)
+        axis = torch.stack([(d * t).sum(-1), (d * b).sum(-1), (d * n).sum(-1)], -1)
         u, distance = self.proxy.exit(x_o, d)
-        return Exit(u, d, d, torch.cat([d, 0.5 * distance.log()[..., None], (n * d).sum(-1, keepdim=True)], -1))
+        return Exit(u, axis, d, torch.cat([d, 0.5 * distance.log()[..., None], axis[..., 2:]], -1))
 
     def exit_to_square(self, u: Tensor, x_o: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         """(s1, s2) from u_i: undoes `exit`."""

@@ -54,7 +54,7 @@ class Transport(nn.Module):
 
     def _heard(self, j: int) -> slice:
         """Which columns of the occlusion network j reads: for w_i at a given u_i a few are enough."""
-        return slice(0, self.config.occlusion, 2) if j in (2, 3) else slice(0, 2 * self.config.occlusion)
+        return slice(0, self.config.occlusion * (1 if j in (2, 3) else 2))
 
     def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
         """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo; then x_o's place
