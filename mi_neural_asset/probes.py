@@ -20,6 +20,8 @@ from .model.probes import AZIMUTHS, BANDS, CORNERS, LEVELS
 
 LONGEST = 0.08  # longest edge, in radii
 NEAREST = 0.01  # probes of one orientation are not closer than that, in radii
+GRID_SHIFT = 0.3717  # of the cells in which they are counted: vertices at round numbers must not lie on borders, where rounding decides
+AVOID_TIES = 1e-6  # added to a normal's y, and twice to its z, where its longest axis is asked
 OFFSET = 2e-3  # rays of a probe start this far from the surface, in radii
 REACH = 0.02  # a point is sought on the probes' mesh from this far along its normal, in radii
 MOST_TRIANGLES = 1 << 20
@@ -144,19 +146,17 @@ def _clusters(vertices: Tensor, normals: Tensor, count: int) -> tuple[Tensor, Te
 
     Vertices in one cell of a grid that face the same way become one.
     """
-    axis = normals.abs().argmax(-1)
+    axis = (normals.abs() + AVOID_TIES * torch.arange(3)).argmax(-1)
     way = 2 * axis + (normals.gather(1, axis[:, None])[:, 0] < 0)
     size = NEAREST
     while True:
-        key = torch.cat([(vertices / size).floor().long(), way[:, None]], -1)
+        key = torch.cat([(vertices / size + GRID_SHIFT).floor().long(), way[:, None]], -1)
         kept, probe = torch.unique(key, dim=0, return_inverse=True)
         if len(kept) <= count or size > 4:
             break
         size *= 1.15
     probe = probe % count
-    order = torch.arange(len(probe) - 1, -1, -1)
-    first = torch.zeros(int(probe.max()) + 1, dtype=torch.long)
-    first[probe[order]] = order  # the last to be written is the first vertex
+    first = torch.full((int(probe.max()) + 1,), len(probe)).scatter_reduce(0, probe, torch.arange(len(probe)), "amin")
     return probe, first
 
 
