@@ -68,7 +68,8 @@ def test_two_assets_of_one_id(llvm, weights):
 
 
 FILES = {
-    "another kind": ({**sample().content, "kind": "far_field"}, "kind: expected one of transport, got 'far_field'"),
+    "an unknown kind": ({**sample().content, "kind": "near_field"}, "kind: expected one of transport, far_field, got 'near_field'"),
+    "another kind": ({**sample().content, "kind": "far_field"}, "weights.incident_grid.table: is missing"),
     "a checkpoint": ({"magic": CHECKPOINT}, "it is a checkpoint of an unfinished bake: continue that with --resume"),
     "weights alone": (sample().content["weights"], "it is a plain torch state dict"),
     "a newer version": ({**sample().content, "version": 4}, "the file has format 4.*upgrade mi_neural_asset"),
