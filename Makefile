@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo      bake scenes/seal.xml at preview size, render it, compare it with volpath: out/demo (about 10 minutes)"
-	@echo "make test      the tests, without the slow ones"
+	@echo "make test      the tests, without the slow ones; WORKERS=2 at a time"
 	@echo "make test-all  all tests"
 	@echo "make fuzz      hostile asset files: FILES=2000 SEED=0 (about a minute)"
 	@echo "make bench     the paper's tables: SCALE=tiny ASSETS=seal,candle,...; goes on where it was stopped; out/paper_SCALE"
@@ -27,8 +27,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/python -m mi_neural_asset demo --out out/demo
 
+WORKERS ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 test-all: $(READY)
 	$(BIN)/python -m pytest
