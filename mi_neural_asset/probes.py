@@ -11,10 +11,10 @@ from typing import Any
 
 import drjit as dr
 import mitsuba as mi
-import numpy as np
 import torch
 from torch import Tensor
 
+from .asset.build import build_mesh
 from .interop import to_torch, to_vector
 from .model.probes import AZIMUTHS, BANDS, CORNERS, LEVELS
 
@@ -33,7 +33,7 @@ class ProbeMesh:
     Args:
         shapes: of the boundary's `Description`.
         center, scale: the asset's frame.
-        count: most probes; 0: there are none.
+        count: most probes.
 
     Attributes:
         corners: probes of each triangle, int64 [F, 3].
@@ -43,7 +43,7 @@ class ProbeMesh:
     def __init__(self, shapes: list[dict[str, Any]], center: Any, scale: float, count: int) -> None:  # noqa: ANN401
         self._center, self._scale = torch.as_tensor(center, dtype=torch.float64), float(scale)
         self.count = count
-        vertices, faces = _triangles(shapes) if count else (torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
+        vertices, faces = _triangles(shapes)
         self.scene = None
         if len(faces):
             self._build((vertices - self._center) / self._scale, faces)
@@ -71,8 +71,6 @@ class ProbeMesh:
         Args:
             x, n: points and normals, normalised space, [N, 3].
         """
-        if not self.count:
-            return x.new_empty(len(x), 0)
         if self.scene is None or not len(x):
             return x.new_zeros(len(x), 2 * CORNERS)
         start = (x.cpu() + REACH * n.cpu()) * self._scale + self._center.float()
@@ -178,12 +176,8 @@ def _subdivided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mesh(vertices: Tensor, faces: Tensor) -> mi.Mesh:
-    mesh = mi.Mesh("probes", len(vertices), len(faces))
-    params = mi.traverse(mesh)
-    params["vertex_positions"] = mi.Float(vertices.reshape(-1).numpy().astype(np.float32))
-    params["faces"] = mi.UInt32(faces.reshape(-1).numpy().astype(np.uint32))
-    params.update()
-    return mesh
+    plain = {"vertices": vertices, "faces": faces, "normals": None, "texcoords": None, "face_normals": True, "flip_normals": False}
+    return build_mesh("probes", plain, {})
 
 
 def _triangles(shapes: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:

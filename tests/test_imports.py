@@ -19,7 +19,7 @@ ALLOWED = {
     "threads": {"drjit"},
     "model": {"model", "splines", "torch"},
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
-    "probes": {"interop", "model", "torch", "mitsuba", "drjit"},
+    "probes": {"asset", "interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
     "memory": set(),
     "render": {"render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},

@@ -141,7 +141,7 @@ class Bake:
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
         check_fits(self.config, model, self.options.memory)
-        probes = self._probes(model)
+        probes = self._probes(model, sampler.scene)
         model.to(self.device)
         c = self.config
         self.kind = kind_of(c)
@@ -153,12 +153,12 @@ class Bake:
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
 
-    def _probes(self, model: Any) -> ProbeMesh | None:  # noqa: ANN401
+    def _probes(self, model: Any, scene: mi.Scene) -> ProbeMesh | None:  # noqa: ANN401
         """The asset's probes, whose tables go into the model."""
         if not self.config.model.probes:
             return None
         mesh = ProbeMesh(self.description.shapes, self.center, self.scale, self.config.model.probes)
-        model.probes.fill(mesh.exitance(mi.load_dict(scene_dict(self.description, media=False), parallel=False)))
+        model.probes.fill(mesh.exitance(scene))
         return mesh
 
     @cached_property

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..interop import to_vector
-from ..model.coordinates import cylinder, frame
+from ..model.coordinates import cylinder, from_frame
 from ..model.far_field import FarField
 from ..occlusion import Occlusion
 from ..threads import torch_at_work
@@ -49,9 +49,7 @@ def _probes(w: Tensor, follows: Tensor, cosine: float, seed: int) -> Tensor:
     """Uniform directions, or uniform ones of the cap around w where `follows`; w [..., 3]."""
     z = torch.rand(*w.shape[:-1], 2, generator=torch.Generator().manual_seed(seed))
     cap = cylinder(1 - (1 - cosine) * z[..., 0], z[..., 1])
-    t, b = frame(w)
-    around = cap[..., :1] * t + cap[..., 1:2] * b + cap[..., 2:] * w
-    return torch.where(follows[..., None], around, cylinder(2 * z[..., 0] - 1, z[..., 1]))
+    return torch.where(follows[..., None], from_frame(cap, w), cylinder(2 * z[..., 0] - 1, z[..., 1]))
 
 
 def cap_means(w: Tensor, beta: Tensor, known: Tensor, probe: Tensor, cosine: float) -> Tensor:

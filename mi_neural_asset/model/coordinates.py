@@ -41,6 +41,18 @@ def frame(n: Tensor) -> tuple[Tensor, Tensor]:
     return t, torch.linalg.cross(n, t)
 
 
+def from_frame(axis: Tensor, n: Tensor) -> Tensor:
+    """Directions whose components in `frame(n)` and n are `axis`, [..., 3]."""
+    t, b = frame(n)
+    return axis[..., :1] * t + axis[..., 1:2] * b + axis[..., 2:] * n
+
+
+def to_frame(d: Tensor, n: Tensor) -> Tensor:
+    """Components of directions in `frame(n)` and n, [..., 3]: undoes `from_frame`."""
+    t, b = frame(n)
+    return torch.stack([(d * t).sum(-1), (d * b).sum(-1), (d * n).sum(-1)], -1)
+
+
 def reference_axis(n: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Axes (t, b) across d from which azimuths about d are counted: n projected across d, or `frame(d)` near d = +-n."""
     across = n - d * (n * d).sum(-1, keepdim=True)
@@ -139,8 +151,7 @@ class LocalCoordinates(PaperCoordinates):
     def exit(self, s1: Tensor, s2: Tensor, x_o: Tensor, n: Tensor) -> Exit:
         """u_i from (s1, s2), each [N]."""
         d = cylinder(2 * s1 - 1, s2)
-        t, b = frame(n)
-        axis = torch.stack([(d * t).sum(-1), (d * b).sum(-1), (d * n).sum(-1)], -1)
+        axis = to_frame(d, n)
         u, distance = self.proxy.exit(x_o, d)
         return Exit(u, axis, d, torch.cat([d, 0.5 * distance.log()[..., None], axis[..., 2:]], -1))
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from .. import splines
 from .config import ModelConfig
-from .coordinates import coordinates, cylinder, frame, turn
+from .coordinates import coordinates, cylinder, from_frame, to_frame, turn
 from .encoding import Grid, locate_cubemap, locate_line, locate_triplane
 from .network import MLP
 from .proxy import Proxy
@@ -75,16 +75,10 @@ class FarField(nn.Module):
         return [torch.cat([positions[:, c], directions[:, c], *plain], -1) for c in columns]
 
     def _from_frame(self, axis: Tensor, n: Tensor) -> Tensor:
-        if self.config.coordinates == "paper":
-            return axis
-        t, b = frame(n)
-        return axis[:, :1] * t + axis[:, 1:2] * b + axis[:, 2:] * n
+        return axis if self.config.coordinates == "paper" else from_frame(axis, n)
 
     def _to_frame(self, w: Tensor, n: Tensor) -> Tensor:
-        if self.config.coordinates == "paper":
-            return w
-        t, b = frame(n)
-        return torch.stack([(w * t).sum(-1), (w * b).sum(-1), (w * n).sum(-1)], -1)
+        return w if self.config.coordinates == "paper" else to_frame(w, n)
 
     def square(self, w: Tensor, n: Tensor) -> Tensor:
         """Directions as points of the unit square, [N, 2]."""
