@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from functools import cached_property
 
+import numpy as np
 import torch
+from scipy.stats import qmc
 from torch import Tensor
 
 from mi_neural_asset.asset.cache import remember
@@ -19,6 +21,17 @@ SMALL = {
     "occlusion": 4, "probes": 0, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8,
     "albedo_width": 8, "albedo_depth": 1,
 }  # fmt: skip
+
+
+def uniform_rays(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform rays that leave the unit sphere, by quasi-Monte Carlo: points (also the normals) and directions, each [N, 3]."""
+    z = qmc.Sobol(4, seed=7).random(count)
+    height, phi = 2 * z[:, 0] - 1, 2 * np.pi * z[:, 1]
+    n = np.stack([np.sqrt(1 - height**2) * np.cos(phi), np.sqrt(1 - height**2) * np.sin(phi), height], -1)
+    t = np.cross(n, np.where(np.abs(n[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
+    t /= np.linalg.norm(t, axis=-1, keepdims=True)
+    r, phi = np.sqrt(z[:, 2]), 2 * np.pi * z[:, 3]
+    return n, (r * np.cos(phi))[:, None] * t + (r * np.sin(phi))[:, None] * np.cross(n, t) + np.sqrt(1 - z[:, 2])[:, None] * n
 
 
 class UniformRays(Transport):

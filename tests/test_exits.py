@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from oracle import random_asset, uniform_asset
+from oracle import random_asset, uniform_asset, uniform_rays
 from scipy import stats
-from scipy.stats import qmc
 from test_render import ALBEDO, LAMP_AT, LAMP_SIZE, RADIUS, scene_of
 from zstats import assert_same_mean, mean_and_error
 
@@ -50,13 +49,7 @@ def mean_of(mi, scene, seed: int = 0, spp: int = 128, **options):  # noqa: ANN00
 
 def rays(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Uniform rays that leave the oracle's proxy sphere, by quasi-Monte Carlo: points and directions, each [N, 3]."""
-    z = qmc.Sobol(4, seed=7).random(count)
-    height, phi = 2 * z[:, 0] - 1, 2 * np.pi * z[:, 1]
-    n = np.stack([np.sqrt(1 - height**2) * np.cos(phi), np.sqrt(1 - height**2) * np.sin(phi), height], -1)
-    t = np.cross(n, np.where(np.abs(n[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
-    t /= np.linalg.norm(t, axis=-1, keepdims=True)
-    r, phi = np.sqrt(z[:, 2]), 2 * np.pi * z[:, 3]
-    w = (r * np.cos(phi))[:, None] * t + (r * np.sin(phi))[:, None] * np.cross(n, t) + np.sqrt(1 - z[:, 2])[:, None] * n
+    n, w = uniform_rays(count)
     return RADIUS * n, w
 
 

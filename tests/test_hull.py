@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracle import lines_asset
-from scipy.stats import qmc
+from oracle import lines_asset, uniform_rays
 from test_exits import BALL_RADIUS, mean_of
 from test_render import ALBEDO, LAMP_AT, scene_of
 from zstats import assert_same_mean
@@ -97,13 +96,7 @@ def test_unsound_planes_are_refused(change, message: str) -> None:  # noqa: ANN0
 
 def lines_integral(kind: str) -> np.ndarray:
     """L_o of the uniform-line asset: albedo times the mean radiance at the far ends of uniform lines through the unit sphere."""
-    z = qmc.Sobol(4, seed=7).random(1 << 20)
-    height, phi = 2 * z[:, 0] - 1, 2 * np.pi * z[:, 1]
-    n = np.stack([np.sqrt(1 - height**2) * np.cos(phi), np.sqrt(1 - height**2) * np.sin(phi), height], -1)
-    t = np.cross(n, np.where(np.abs(n[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
-    t /= np.linalg.norm(t, axis=-1, keepdims=True)
-    r, phi = np.sqrt(z[:, 2]), 2 * np.pi * z[:, 3]
-    w = (r * np.cos(phi))[:, None] * t + (r * np.sin(phi))[:, None] * np.cross(n, t) + np.sqrt(1 - z[:, 2])[:, None] * n
+    n, w = uniform_rays(1 << 20)
     if kind == "point":
         way = LAMP_AT - n
         distance = np.linalg.norm(way, axis=-1)

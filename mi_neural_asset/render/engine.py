@@ -44,19 +44,23 @@ def _rows(value, rows):  # noqa: ANN001, ANN202
     return value[rows]
 
 
-class Engine:
-    """Evaluates one transport model.
-
-    Args:
-        model: a `Transport` (or any module with its sampling methods).
-        device: torch device.
-    """
+class Networks:
+    """A model on its device, ready to be evaluated."""
 
     def __init__(self, model: torch.nn.Module, device: str = "cpu") -> None:
         self.device = torch.device(device)
         if self.device.type == "cpu":
             keep_memory_mapped()
         self.model = model.to(self.device).eval()
+
+
+class Engine(Networks):
+    """Evaluates one transport model.
+
+    Args:
+        model: a `Transport` (or any module with its sampling methods).
+        device: torch device.
+    """
 
     @torch_at_work()
     @torch.no_grad()

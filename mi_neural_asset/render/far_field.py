@@ -7,39 +7,30 @@ x_o along w_i leaves the asset, and everything else is in their way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import drjit as dr
 import mitsuba as mi
 
 from ..occlusion import SELF_OFFSET
 from . import exits
-from .exits import Techniques
 from .instances import Frames, Model
 from .lanes import take
-from .neural import Continuation, Hits, Statistics
+from .neural import AssetEvent, Continuation, Hits
 
 
-class FarFieldEvent:
+class FarFieldEvent(AssetEvent):
     """One event for a batch of lanes; arguments and methods are those of `NeuralEvent`.
 
     `z_channel` and `hero` have no meaning here: one density serves all channels.  The lobe technique has none either.
     """
 
     def __init__(
-        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *,
-        hero: bool, techniques: Techniques, statistics: Statistics, clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
-    ) -> None:  # fmt: skip
-        self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
-        self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
-        f = hits.frames
-        self._x_o = f.point_to_asset(hits.p)
-        n = f.to_asset(hits.n)
-        occlusion = model.projection.occlusion.tensor(self._x_o, n, model.engine.device)
-        self._sites = model.engine.begin(self._x_o, f.to_asset(hits.wo), n, occlusion)
+        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *, hero: bool, **shared: Any  # noqa: ANN401
+    ) -> None:
+        super().__init__(scene, model, hits, **shared)
+        self._sites = model.engine.begin(*self._inputs())
         self._w, self._weight, self._density = model.engine.draw(self._sites, z_exit)
-        dr.eval(self._x_o)
-        statistics.events += dr.width(hits.p)
 
     def albedo(self) -> mi.Spectrum:
         """The weight of the continuation that has been drawn (paper: the lobes are chosen by the weights of their samples)."""

@@ -9,10 +9,9 @@ import mitsuba as mi
 import torch
 from torch import Tensor
 
-from ..allocator import keep_memory_mapped
 from ..interop import to_float, to_torch, to_vector
 from ..threads import torch_at_work
-from .engine import CHUNK
+from .engine import CHUNK, Networks
 
 
 @dataclass
@@ -23,19 +22,13 @@ class Sites:
     sites: list[Tensor]
 
 
-class FarFieldEngine:
+class FarFieldEngine(Networks):
     """Evaluates one far-field model.
 
     Args:
         model: a `FarField` (or any module with its methods).
         device: torch device.
     """
-
-    def __init__(self, model: torch.nn.Module, device: str = "cpu") -> None:
-        self.device = torch.device(device)
-        if self.device.type == "cpu":
-            keep_memory_mapped()
-        self.model = model.to(self.device).eval()
 
     @torch_at_work()
     @torch.no_grad()

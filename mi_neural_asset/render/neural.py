@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import drjit as dr
 import mitsuba as mi
+from torch import Tensor
 
 from ..occlusion import SELF_OFFSET
 from . import exits
@@ -61,35 +63,51 @@ class Statistics:
         return self.missed / max(self.projected, 1)
 
 
-class NeuralEvent:
-    """One event for a batch of lanes.
+class AssetEvent:
+    """What events on assets of all kinds share: the lanes, in the asset's frame, and who is asked about them.
 
     Args:
         scene: the scene, for emitters and occlusion.
         model: weights and boundary.
         hits: the lanes.
-        z_channel, z_exit: uniform numbers.
-        hero: see `Engine.begin`.
         techniques: which are in use.
         statistics: counters to add to.
         clear: says whether nothing stands in the way of rays, where that is not for the scene to say (see `volumes`).
     """
 
     def __init__(
-        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *,
-        hero: bool, techniques: Techniques, statistics: Statistics, clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
+        self, scene: mi.Scene, model: Model, hits: Hits, *, techniques: Techniques, statistics: Statistics,
+        clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
         self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
         self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
-        f = hits.frames
-        self._x_o = f.point_to_asset(hits.p)
-        n = f.to_asset(hits.n)
-        occlusion = model.projection.occlusion.tensor(self._x_o, n, model.engine.device)
-        self._event = model.engine.begin(self._x_o, f.to_asset(hits.wo), n, occlusion, z_channel, z_exit, hero)
-        self._u = model.engine.exit_point(self._event)
-        self._q_u = model.engine.exit_density(self._event)
+        self._x_o = hits.frames.point_to_asset(hits.p)
         dr.eval(self._x_o)
         statistics.events += dr.width(hits.p)
+
+    def _inputs(self) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, Tensor]:
+        """x_o, w_o and n in the asset's frame, and what `Occlusion` says about x_o."""
+        f, model = self._hits.frames, self._model
+        n = f.to_asset(self._hits.n)
+        return self._x_o, f.to_asset(self._hits.wo), n, model.projection.occlusion.tensor(self._x_o, n, model.engine.device)
+
+
+class NeuralEvent(AssetEvent):
+    """One event for a batch of lanes.
+
+    Args:
+        z_channel, z_exit: uniform numbers.
+        hero: see `Engine.begin`.
+        scene, model, hits, **shared: see `AssetEvent`.
+    """
+
+    def __init__(
+        self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *, hero: bool, **shared: Any  # noqa: ANN401
+    ) -> None:
+        super().__init__(scene, model, hits, **shared)
+        self._event = model.engine.begin(*self._inputs(), z_channel, z_exit, hero)
+        self._u = model.engine.exit_point(self._event)
+        self._q_u = model.engine.exit_density(self._event)
 
     def albedo(self) -> mi.Spectrum:
         """alpha: the expected weight of a continuation, known before it is drawn."""
