@@ -14,7 +14,9 @@ import mitsuba as mi
 import torch
 from torch import Tensor
 
+from .asset.bounds import rims
 from .asset.build import build_mesh
+from .asset.vocabulary import ANALYTIC
 from .interop import to_torch, to_vector
 from .model.probes import AZIMUTHS, BANDS, CORNERS, LEVELS
 
@@ -187,7 +189,7 @@ def _triangles(shapes: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         geometry = shape["geometry"]
         if geometry["type"] == "mesh":
             v, f = geometry["vertices"].double(), geometry["faces"].long()
-        elif geometry["type"] in _PATCHES:
+        elif geometry["type"] in ANALYTIC:
             v, f = _patch(geometry)
         else:
             continue
@@ -197,34 +199,27 @@ def _triangles(shapes: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     return torch.cat(vertices), torch.cat(faces)
 
 
-def _round(u: Tensor, v: Tensor) -> Tensor:
-    theta, phi = math.pi * v, 2 * math.pi * u
-    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
-
-
-_PATCHES = {  # points for (u, v) in the unit square, before to_world
-    "sphere": lambda g, u, v: _round(u, v) * g.get("radius", 1.0) + torch.tensor(g.get("center", [0.0, 0.0, 0.0]), dtype=torch.float64),
-    "rectangle": lambda g, u, v: torch.stack([2 * u - 1, 2 * v - 1, 0 * u], -1),
-    "disk": lambda g, u, v: torch.stack([v * (2 * math.pi * u).cos(), v * (2 * math.pi * u).sin(), 0 * u], -1),
-    "cylinder": lambda g, u, v: _tube(g, u, v),
-}
-
-
-def _tube(geometry: dict[str, Any], u: Tensor, v: Tensor) -> Tensor:
-    p0, p1 = (torch.tensor(geometry.get(k, d), dtype=torch.float64) for k, d in (("p0", [0.0, 0, 0]), ("p1", [0.0, 0, 1])))
-    axis = (p1 - p0) / (p1 - p0).norm()
-    a = torch.linalg.cross(axis, torch.eye(3, dtype=torch.float64)[axis.abs().argmin()])
-    a = a / a.norm()
-    b, r = torch.linalg.cross(axis, a), float(geometry.get("radius", 1.0))
-    phi = (2 * math.pi * u)[..., None]
-    return p0 + v[..., None] * (p1 - p0) + r * (phi.cos() * a + phi.sin() * b)
-
-
 def _patch(geometry: dict[str, Any], size: int = 96) -> tuple[Tensor, Tensor]:
+    """A grid of triangles on an analytic shape."""
     grid = torch.linspace(0, 1, size + 1, dtype=torch.float64)
-    v, u = torch.meshgrid(grid, grid, indexing="ij")
-    matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
-    points = _PATCHES[geometry["type"]](geometry, u.flatten(), v.flatten()) @ matrix[:3, :3].T + matrix[:3, 3]
+    v, u = (values.flatten()[:, None] for values in torch.meshgrid(grid, grid, indexing="ij"))
     corner = (torch.arange(size)[:, None] * (size + 1) + torch.arange(size)).flatten()
     a, b, c, d = corner, corner + 1, corner + size + 1, corner + size + 2
-    return points, torch.cat([torch.stack([a, d, b], -1), torch.stack([a, c, d], -1)])
+    return _point(geometry, u, v), torch.cat([torch.stack([a, d, b], -1), torch.stack([a, c, d], -1)])
+
+
+def _point(geometry: dict[str, Any], u: Tensor, v: Tensor) -> Tensor:
+    """Points of an analytic shape for (u, v) in the unit square, [N, 1] each: [N, 3]."""
+    phi = 2 * math.pi * u
+    if geometry["type"] in ("disk", "cylinder"):
+        ends = [center + phi.cos() * a + phi.sin() * b for center, a, b in (map(torch.as_tensor, rim) for rim in rims(geometry))]
+        start, end = ends if len(ends) == 2 else (torch.tensor(geometry["to_world"], dtype=torch.float64)[:3, 3], ends[0])
+        return start + v * (end - start)
+    if geometry["type"] == "sphere":
+        theta = math.pi * v
+        local = torch.cat([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1) * geometry.get("radius", 1.0)
+        local = local + torch.tensor(geometry.get("center", [0.0, 0.0, 0.0]), dtype=torch.float64)
+    else:
+        local = torch.cat([2 * u - 1, 2 * v - 1, 0 * u], -1)
+    matrix = torch.tensor(geometry["to_world"], dtype=torch.float64)
+    return local @ matrix[:3, :3].T + matrix[:3, 3]

@@ -107,3 +107,24 @@ def test_transport_reads_probes(llvm) -> None:  # noqa: ANN001
         elsewhere = model.sites(x, n, n, place.roll(1, 0))
         assert not torch.allclose(model.exit_at(elsewhere, x, n, exit_.u)[1], log_p, atol=1e-4)
     assert torch.isfinite(log_p).all()
+
+
+def test_patches_of_disks_and_tubes_lie_on_them(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.probes import _triangles
+
+    turned = [[2.0, 0.0, 0.0, 1.0], [0.0, 0.0, -2.0, 2.0], [0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0]]  # a turn about x, scale 2
+    inverse = torch.linalg.inv(torch.tensor(turned, dtype=torch.float64))
+    for geometry, area in (
+        ({"type": "disk", "to_world": turned}, torch.pi * 4),
+        ({"type": "cylinder", "to_world": turned, "p0": [0.0, 0.0, -1.0], "p1": [0.0, 0.0, 2.0], "radius": 0.5}, 12 * torch.pi),
+    ):
+        vertices, faces = _triangles([{"geometry": geometry}])
+        local = vertices @ inverse[:3, :3].T + inverse[:3, 3]
+        r, z = local[:, :2].norm(dim=-1), local[:, 2]
+        p = vertices[faces]
+        found = torch.linalg.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]).norm(dim=-1).sum() / 2
+        assert abs(found / area - 1) < 2e-3
+        if geometry["type"] == "disk":
+            assert r.max() < 1 + 1e-9 and z.abs().max() < 1e-9
+        else:
+            assert (r - 0.5).abs().max() < 1e-9 and z.min() > -1 - 1e-9 and z.max() < 2 + 1e-9
