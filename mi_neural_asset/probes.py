@@ -1,4 +1,4 @@
-"""Probes on an asset's surface: where they are, what they see, and which of them a point lies between.
+"""Probes on an asset's surface: where they are, what each sees alone, and which of them a point lies between.
 
 All shapes but curves become one triangle mesh that is fine enough for the tables and no finer than their number allows; its
 vertices are the probes.  Mesh and numbers are a function of the boundary alone, so that a loaded asset finds its probes again.
@@ -18,7 +18,7 @@ from .asset.bounds import rims
 from .asset.build import build_mesh
 from .asset.vocabulary import ANALYTIC
 from .interop import to_torch, to_vector
-from .model.probes import AZIMUTHS, BANDS, CORNERS, LEVELS
+from .model.probes import AZIMUTHS, BANDS, CORNERS
 
 LONGEST = 0.08  # longest edge, in radii
 NEAREST = 0.01  # probes of one orientation are not closer than that, in radii
@@ -38,17 +38,20 @@ class ProbeMesh:
         count: most probes.
 
     Attributes:
+        center, scale: the asset's frame.
         corners: probes of each triangle, int64 [F, 3].
         points, normals: of the probes, normalised space, [P, 3].
+        area: of the surface that each stands for, [P].
+        scene: the mesh in scene units; None if nothing has a surface.
     """
 
     def __init__(self, shapes: list[dict[str, Any]], center: Any, scale: float, count: int) -> None:  # noqa: ANN401
-        self._center, self._scale = torch.as_tensor(center, dtype=torch.float64), float(scale)
+        self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(scale)
         self.count = count
         vertices, faces = _triangles(shapes)
         self.scene = None
         if len(faces):
-            self._build((vertices - self._center) / self._scale, faces)
+            self._build((vertices - self.center) / self.scale, faces)
 
     def _build(self, vertices: Tensor, faces: Tensor) -> None:
         vertices, faces = _subdivided(vertices, faces)
@@ -62,10 +65,10 @@ class ProbeMesh:
         self.corners = probe[faces]
         self.points, self.normals = vertices[first], normals[first]
         area = facing.norm(dim=-1)
-        self._area = torch.zeros(len(first), dtype=torch.float64)
+        self.area = torch.zeros(len(first), dtype=torch.float64)
         for k in range(3):
-            self._area.index_add_(0, self.corners[:, k], area / 6)
-        self.scene = mi.load_dict({"type": "scene", "probes": _mesh(vertices * self._scale + self._center, faces)}, parallel=False)
+            self.area.index_add_(0, self.corners[:, k], area / 6)
+        self.scene = mi.load_dict({"type": "scene", "probes": _mesh(vertices * self.scale + self.center, faces)}, parallel=False)
 
     def place(self, x: Tensor, n: Tensor) -> Tensor:
         """Numbers of the three probes around points and their weights, [N, 6]; zero where there are none.
@@ -75,9 +78,9 @@ class ProbeMesh:
         """
         if self.scene is None or not len(x):
             return x.new_zeros(len(x), 2 * CORNERS)
-        start = (x.cpu() + REACH * n.cpu()) * self._scale + self._center.float()
+        start = (x.cpu() + REACH * n.cpu()) * self.scale + self.center.float()
         ray = mi.Ray3f(to_vector(start, mi.Point3f), to_vector(-n))
-        ray.maxt = 2 * REACH * self._scale
+        ray.maxt = 2 * REACH * self.scale
         pi = self.scene.ray_intersect_preliminary(ray)
         met = to_torch(dr.select(pi.is_valid(), mi.Float(1), mi.Float(0)))
         rows = self.corners[torch.where(met > 0, to_torch(mi.UInt32(pi.prim_index)), 0)]
@@ -85,40 +88,30 @@ class ProbeMesh:
         weights = torch.stack([1 - b - c, b, c], -1)
         return (torch.cat([rows.float(), weights], -1) * met[:, None]).to(x.device)
 
-    def exitance(self, boundary: mi.Scene) -> Tensor:
-        """The tables [P, LEVELS, BANDS, AZIMUTHS] (see `mi_neural_asset.model.probes`).
+    def views(self, boundary: mi.Scene) -> Tensor:
+        """|n . d| V(d) of each probe in the directions of the tables, [P, BANDS AZIMUTHS].
 
         Args:
             boundary: all shapes of the asset.
         """
         if self.scene is None:
-            return torch.zeros(0, len(LEVELS), BANDS, AZIMUTHS)
-        seen = torch.stack([self._seen(boundary, d) for d in directions()], -1)
-        levels, done = [], 0
-        average = _Average(self.corners, self._area)
-        lengths = (self.points[self.corners] - self.points[self.corners.roll(1, 1)]).square().sum(-1)
-        square = float(lengths[lengths > 0].mean())
-        for radius in LEVELS:
-            rounds = min(max(1, round(2 * radius**2 / square)), 400)  # each moves by half the mean square edge
-            for _ in range(rounds - done):
-                seen = average(seen)
-            done = max(done, rounds)
-            levels.append(seen.unflatten(-1, (BANDS, AZIMUTHS)))
-        return torch.stack(levels, 1)
+            return torch.zeros(0, BANDS * AZIMUTHS)
+        return torch.stack([self._seen(boundary, d) for d in directions()], -1)
 
     def _seen(self, boundary: mi.Scene, d: Tensor) -> Tensor:
         """|n . d| V(d) of all probes, [P]."""
         cosine = self.normals @ d
         start = self.points + OFFSET * cosine.sign()[:, None] * self.normals
         along = mi.Vector3f(*(dr.opaque(mi.Float, v) for v in d.tolist()))
-        ray = mi.Ray3f(to_vector(start * self._scale + self._center, mi.Point3f), along)
+        ray = mi.Ray3f(to_vector(start * self.scale + self.center, mi.Point3f), along)
         return cosine.abs().float() * to_torch(dr.select(boundary.ray_test(ray), mi.Float(0), mi.Float(1)))
 
 
-class _Average:
-    """Half a value, half the mean of its neighbours along the mesh, weighted by area."""
+class Average:
+    """Of numbers of the probes [P, ...]: half a value, half the mean of its neighbours along the mesh, weighted by area."""
 
-    def __init__(self, corners: Tensor, area: Tensor) -> None:
+    def __init__(self, mesh: ProbeMesh) -> None:
+        corners, area = mesh.corners, mesh.area
         edges = torch.cat([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
         edges = torch.unique(torch.cat([edges, edges.flip(1)]), dim=0)
         a, b = edges[edges[:, 0] != edges[:, 1]].T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mi_neural_asset.model.probes import AZIMUTHS, BANDS, LEVELS, ProbeTables
+from mi_neural_asset.model.probes import AZIMUTHS, BANDS, CHANNELS, ProbeTables
 
 BALL = {"type": "sphere", "to_world": torch.eye(4).tolist(), "radius": 2.0, "center": [1.0, 0.0, 0.0]}
 SQUARE = {"type": "rectangle", "to_world": torch.eye(4).tolist()}
@@ -17,17 +17,17 @@ def _scene(mi, **shapes):  # noqa: ANN001, ANN003, ANN202
 
 
 def test_a_ball_sees_its_half_space(llvm) -> None:  # noqa: ANN001
-    """On a convex body |n . d| V is the cosine above the surface and nothing below it, but for the neighbourhoods' curvature."""
-    from mi_neural_asset.probes import ProbeMesh, directions
+    """On a convex body |n . d| V is the cosine above the surface and nothing below it, also as the mean of a few neighbours."""
+    from mi_neural_asset.probes import Average, ProbeMesh, directions
 
     mesh = ProbeMesh([{"geometry": BALL}], [1.0, 0.0, 0.0], 2.0, 16384)
-    tables = mesh.exitance(_scene(llvm, ball=BALL)).flatten(2)
+    views = mesh.views(_scene(llvm, ball=BALL))
     expected = (mesh.normals @ directions().T).clamp_min(0).float()
     turned = (mesh.normals - torch.nn.functional.normalize(mesh.points, dim=-1)).norm(dim=-1)
     assert turned.max() < 0.15 and turned.mean() < 0.005  # the seam of the patch, and all of it
-    assert (tables[:, 0] - expected).abs().max() < 0.15 and (tables[:, 0] - expected).abs().mean() < 0.005
-    assert (tables[:, 1] - expected).abs().mean() < 0.01
-    assert tables.shape[1:] == (len(LEVELS), BANDS * AZIMUTHS)
+    for some in (views, Average(mesh)(views)):
+        assert some.shape == (len(mesh.points), BANDS * AZIMUTHS)
+        assert (some - expected).abs().max() < 0.15 and (some - expected).abs().mean() < 0.005
 
 
 def test_the_foot_of_a_wall_sees_half(llvm) -> None:  # noqa: ANN001
@@ -37,13 +37,13 @@ def test_the_foot_of_a_wall_sees_half(llvm) -> None:  # noqa: ANN001
     turned = llvm.ScalarTransform4f().translate([1, 0, 1]).rotate([0, 1, 0], -90)
     wall = {"type": "rectangle", "to_world": [[float(turned.matrix[i, j]) for j in range(4)] for i in range(4)]}
     mesh = ProbeMesh([{"geometry": SQUARE}, {"geometry": wall}], [0.0, 0.0, 0.0], 2.3, 16384)
-    tables = mesh.exitance(_scene(llvm, floor=SQUARE, wall=wall)).flatten(2)
+    views = mesh.views(_scene(llvm, floor=SQUARE, wall=wall))
     near = (mesh.points * 2.3 - torch.tensor([0.85, 0.0, 0.0])).norm(dim=-1).argmin()
     d = directions()
     hidden = (d[:, 2] > 0) & (d[:, 0] > 0.5) & (d[:, 1].abs() < 0.3)  # towards the wall
     free = (d[:, 2] > 0) & (d[:, 0] < -0.5)
     below = (d[:, 2] < 0) & (d[:, 0] < -0.5)
-    view = tables[near, 0]
+    view = views[near]
     assert view[hidden].max() < 0.1
     for some in (free, below):
         assert torch.allclose(view[some], d[some, 2].abs().float(), atol=0.12)
@@ -76,12 +76,12 @@ def test_rings_and_bands_of_known_tables() -> None:
     tables = ProbeTables(5)
     height = (torch.arange(BANDS) + 0.5) / BANDS
     turn = 1 + torch.arange(AZIMUTHS) / AZIMUTHS
-    exitance = (height[:, None] * turn * 0.4).expand(3, len(LEVELS), BANDS, AZIMUTHS)
-    tables.fill(exitance)
+    numbers = (height[:, None] * turn * 0.4).expand(3, CHANNELS, BANDS, AZIMUTHS)
+    tables.fill(numbers)
     place = torch.tensor([[0, 1, 2, 0.2, 0.3, 0.5], [2, 2, 2, 1.0, 0.0, 0.0]])
-    ring = tables.of_ring(place, torch.tensor([0.3, 0.8])).view(2, len(LEVELS), AZIMUTHS)
+    ring = tables.of_ring(place, torch.tensor([0.3, 0.8])).view(2, CHANNELS, AZIMUTHS)
     assert torch.allclose(ring, (turn / turn.mean()).expand_as(ring), atol=0.03)
-    bands = tables.of_bands(place).view(2, len(LEVELS), BANDS)
+    bands = tables.of_bands(place).view(2, CHANNELS, BANDS)
     assert torch.allclose(bands, (height / height.mean()).expand_as(bands), atol=0.03)
     nowhere = torch.zeros(1, 6)
     assert (tables.of_bands(nowhere) == 0).all() and (tables.of_ring(nowhere, torch.tensor([0.5])) == 0).all()
@@ -96,7 +96,7 @@ def test_transport_reads_probes(llvm) -> None:  # noqa: ANN001
     torch.manual_seed(2)
     small = {"width": 16, "knots": 6, "triplane": 8, "cubemap": 8, "line": 8, "features": 4, "albedo_width": 8}
     model = Transport(ModelConfig(probes=8, occlusion=0, **small)).eval()
-    model.probes.fill(torch.rand(8, len(LEVELS), BANDS, AZIMUTHS))
+    model.probes.fill(torch.rand(8, CHANNELS, BANDS, AZIMUTHS))
     x = torch.nn.functional.normalize(torch.randn(64, 3), dim=-1) * 0.5
     n = torch.nn.functional.normalize(torch.randn(64, 3), dim=-1)
     place = torch.cat([torch.randint(0, 8, (64, 3)).float(), torch.full((64, 3), 1 / 3)], -1)

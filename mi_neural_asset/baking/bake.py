@@ -37,6 +37,7 @@ from .preview import Preview
 from .sampler import PathSampler
 from .signals import Signals
 from .trainer import NonFiniteLoss, Trainer
+from .transfer import probe_tables
 
 CHECKPOINT_INTERVAL = 60.0  # seconds
 GOOD_INTERVAL = 200  # steps between states that a non-finite loss goes back to
@@ -141,25 +142,27 @@ class Bake:
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
         check_fits(self.config, model, self.options.memory)
-        probes = self._probes(model, sampler.scene)
         model.to(self.device)
         c = self.config
+        self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
         self.kind = kind_of(c)
         reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
         self.buffer = PathBuffer(
             sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device,
-            probes=probes,
+            probes=self._probes,
         )
         self.trainer = Trainer(model, self.buffer, c)
         self.elapsed = 0.0
 
-    def _probes(self, model: Any, scene: mi.Scene) -> ProbeMesh | None:  # noqa: ANN401
-        """The asset's probes, whose tables go into the model."""
-        if not self.config.model.probes:
+    def _tables(self) -> torch.Tensor | None:
+        """What the networks are told of the probes."""
+        if self._probes is None:
             return None
-        mesh = ProbeMesh(self.description.shapes, self.center, self.scale, self.config.model.probes)
-        model.probes.fill(mesh.exitance(scene))
-        return mesh
+        self._progress.update(self._fraction(), "filling the probes' tables")
+        c = self.config
+        fewer = c.probe_paths * self.minutes / 5 if self.minutes is not None else c.steps * c.batch / 4
+        count, buffer = min(c.probe_paths, max(1, int(fewer))), self.buffer
+        return probe_tables(self._probes, buffer.sampler, count, c.buffer, self.seed, buffer.reciprocal)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -240,12 +243,12 @@ class Bake:
         return [f"the checkpoint was written with {versions}, this is {self._versions}: the result may differ in its last bits"]
 
     def _optimise(self, log: BakeLog) -> None:
+        last_save = last_check = last = time.monotonic()
         self._progress.update(self._fraction(), "sampling paths")
         self._held_out = self.buffer.validation(self.config.validation)
         if self.trainer.step == 0:
-            self.trainer.start(self._held_out.beta.mean(0))
+            self.trainer.start(self._held_out.beta.mean(0), self._tables())
         preview = Preview(self) if self.options.preview_image else None
-        last_save = last_check = last = time.monotonic()
         text, flow = "", 0.0
         while self._fraction() < 1:
             try:

@@ -132,9 +132,9 @@ class PathBuffer:
         self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
         config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device, probes: ProbeMesh | None = None,
     ) -> None:  # fmt: skip
-        self._sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
+        self.sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
-        self._seed, self._reciprocal, self._device = seed, reciprocal, device
+        self._seed, self.reciprocal, self._device = seed, reciprocal, device
         self._thins = config.kind == "transport"
         self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
         self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion, probes)
@@ -144,7 +144,7 @@ class PathBuffer:
 
     def validation(self, count: int) -> Rows:
         """Held-out rows of `count` paths, the same at each call."""
-        paths = self._sampler.sample(count, path_seed(self._seed, 0), group=self._group)
+        paths = self.sampler.sample(count, path_seed(self._seed, 0), group=self._group)
         return self._make_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion).to(self._device)
 
     def _model_on_cpu(self) -> Transport | FarField:
@@ -166,7 +166,7 @@ class PathBuffer:
             rows.drawn[rows.beta.amax(-1) <= 0] = weight
         else:
             rows = self._make_rows(paths, *arguments)
-        if not self._reciprocal:
+        if not self.reciprocal:
             return rows
         other = self._make_rows(backwards(paths), *arguments)
         other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
@@ -174,7 +174,7 @@ class PathBuffer:
         return joined([rows, other])
 
     def _generate(self) -> None:
-        paths = self._sampler.sample(self._size, path_seed(self._seed, self.generation + 1), group=self._group)
+        paths = self.sampler.sample(self._size, path_seed(self._seed, self.generation + 1), group=self._group)
         if self.position == 0:  # else the bake resumes within a generation that has been counted
             self.counts.add(paths)
         self._rows = self._training_rows(paths).to(self._device)

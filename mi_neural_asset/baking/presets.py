@@ -29,6 +29,7 @@ class BakeConfig:
     reuse: int = 2  # how often each path (far field: each value) is used
     reciprocity: bool = True  # transport: half of these times backwards, where scattering is the same both ways
     validation: int = 1 << 16  # held-out paths
+    probe_paths: int = 1 << 21  # for the tables of the probes; a short bake takes fewer
 
     def __post_init__(self) -> None:
         if self.batch % 3 or self.batch <= 0:
@@ -38,7 +39,7 @@ class BakeConfig:
         for name in ("buffer", "validation"):
             if getattr(self, name) % self.group:
                 raise ValueError(f"BakeConfig.{name}: expected a multiple of the group {self.group}, got {getattr(self, name)}")
-        for name in ("steps", "buffer", "reuse", "validation", "group"):
+        for name in ("steps", "buffer", "reuse", "validation", "group", "probe_paths"):
             if getattr(self, name) < 1:
                 raise ValueError(f"BakeConfig.{name}: expected at least 1, got {getattr(self, name)}")
 

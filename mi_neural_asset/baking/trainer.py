@@ -44,10 +44,12 @@ class Trainer:
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
-    def start(self, mean: Tensor) -> None:
-        """Let the model begin at a mean throughput, [3]."""
+    def start(self, mean: Tensor, tables: Tensor | None = None) -> None:
+        """Let the model begin at a mean throughput, [3], and with tables of the probes if it reads any."""
         for model in (self.model, self.average):
             model.start(mean)
+            if tables is not None:
+                model.probes.fill(tables)
         self.keep_good()
 
     def schedule(self, progress: float) -> float:

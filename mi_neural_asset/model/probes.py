@@ -1,9 +1,9 @@
-"""What neighbourhoods of the surface see: tables that tell the networks of u_i where light can leave.
+"""Where light leaves that meets the surface near a probe: tables that tell the networks of u_i what they cannot learn quickly.
 
-Light leaves dense media close to where it entered, wherever the surface there faces free space.  A probe is a point of the
-surface with, for each of `LEVELS` neighbourhoods about it and each of BANDS x AZIMUTHS directions d, the mean of |n . d| V(d) over
-the neighbourhood (V: nothing of the asset is in the way).  Directions are those of the unit square (s1, s2) of local coordinates:
-bands of equal area in s1, azimuths in s2.  The tables are made by `mi_neural_asset.probes`.
+A probe is a point of the surface with, for each colour channel and each of BANDS x AZIMUTHS directions d, the mean of |n . d| V(d)
+over the places where paths that enter there leave (V: nothing of the asset is in the way).  Directions are those of the unit
+square (s1, s2) of local coordinates: bands of equal area in s1, azimuths in s2.  The tables are made by
+`mi_neural_asset.baking.transfer`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LEVELS = (0.025, 0.07)  # radii of the neighbourhoods, in the asset's radius
+CHANNELS = 3
 BANDS, AZIMUTHS = 8, 16
 CORNERS = 3  # probes that a point lies between
 DARK = 1e-3  # means below are told as darkness, not as a shape
@@ -25,19 +25,19 @@ class ProbeTables(nn.Module):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.register_buffer("rings", torch.zeros(count, len(LEVELS), BANDS, AZIMUTHS, dtype=torch.uint8))
-        self.register_buffer("bands", torch.zeros(count, len(LEVELS), BANDS, dtype=torch.uint8))
+        self.register_buffer("rings", torch.zeros(count, CHANNELS, BANDS, AZIMUTHS, dtype=torch.uint8))
+        self.register_buffer("bands", torch.zeros(count, CHANNELS, BANDS, dtype=torch.uint8))
 
-    band_inputs = len(LEVELS) * BANDS
-    ring_inputs = len(LEVELS) * AZIMUTHS
+    band_inputs = CHANNELS * BANDS
+    ring_inputs = CHANNELS * AZIMUTHS
 
-    def fill(self, exitance: Tensor) -> None:
-        """Take tables [P, LEVELS, BANDS, AZIMUTHS] with numbers in [0, 1], P at most `count`."""
-        self.rings[: len(exitance)] = _bytes(exitance)
-        self.bands[: len(exitance)] = _bytes(exitance.mean(-1))
+    def fill(self, tables: Tensor) -> None:
+        """Take tables [P, CHANNELS, BANDS, AZIMUTHS] with numbers in [0, 1], P at most `count`."""
+        self.rings[: len(tables)] = _bytes(tables)
+        self.bands[: len(tables)] = _bytes(tables.mean(-1))
 
     def of_bands(self, place: Tensor) -> Tensor:
-        """The distribution over bands, at each level relative to its mean: [N, LEVELS BANDS].
+        """The distribution over bands, in each channel relative to its mean: [N, CHANNELS BANDS].
 
         Args:
             place: numbers of three probes and their weights, [N, 6] (`mi_neural_asset.probes.ProbeMesh.place`).
@@ -47,7 +47,7 @@ class ProbeTables(nn.Module):
         return _relative(values).flatten(1)
 
     def of_ring(self, place: Tensor, s1: Tensor) -> Tensor:
-        """The distribution over azimuths at the height s1 [N], at each level relative to its mean: [N, LEVELS AZIMUTHS]."""
+        """The distribution over azimuths at the height s1 [N], in each channel relative to its mean: [N, CHANNELS AZIMUTHS]."""
         rows, weights = _places(place)
         position = (s1 * BANDS - 0.5).clamp(0, BANDS - 1)
         band = position.long().clamp_max(BANDS - 2)
