@@ -250,19 +250,17 @@ def check_content(content: Any) -> None:
     if type(content["provenance"]) is not dict:
         raise fail("provenance", "a dict", content["provenance"])
     check_description(content["boundary"], "boundary")
-    _check_volume(content["boundary"], content["config"])
+    _check_volume(content["boundary"])
     if content["source"] is not None:
         check_description(content["source"], "source")
     _check_weights(content["kind"], content["config"], content["weights"])
 
 
-def _check_volume(boundary: dict[str, Any], config: Any) -> None:  # noqa: ANN401
-    """Shapes with the BSDF 'null' are all there are, each around a medium; there is no direct lobe then."""
+def _check_volume(boundary: dict[str, Any]) -> None:
+    """Shapes with the BSDF 'null' are all there are, each around a medium."""
     empty = [shape["bsdf"]["type"] == "null" for shape in boundary["shapes"]]
     if any(empty) and not (all(empty) and all(shape["interior"] for shape in boundary["shapes"])):
         raise fail("boundary.shapes", "a medium in each shape with the BSDF 'null', and no shapes with others", "something else")
-    if any(empty) and type(config) is dict and config.get("separate_direct") is not False:
-        raise fail("config.separate_direct", "False where the BSDF is 'null'", config.get("separate_direct"))
 
 
 def _guess(content: Any) -> str:  # noqa: ANN401

@@ -124,8 +124,8 @@ class Bake:
         self.notices = [str(notice) for notice in check(self.description)]
         if self.description.is_volume and config.kind == "far_field":
             raise ValueError("bake: a volume without boundary cannot be baked as far_field; use the kind transport")
-        if self.description.is_volume:  # single scattering is learned with the rest; probes are for surfaces
-            self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, separate_direct=False, probes=0))
+        if self.description.is_volume:  # probes are for surfaces
+            self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, probes=0))
         self._prepare()
 
     def _prepare(self) -> None:

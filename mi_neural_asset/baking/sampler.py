@@ -39,6 +39,7 @@ class Paths:
     invalid: int  # paths with a non-finite weight or direction, or scattering outside the bounding sphere
     bounces: int  # collisions and crossings of all paths, null ones included
     occupancy: float  # share of the loop's lane slots that did useful work, at a vector width of 16
+    volume: bool = False  # paths begin at a collision, in a medium without a boundary
 
     def __len__(self) -> int:
         return self.x_o.shape[0]
@@ -49,8 +50,9 @@ class Paths:
 
     @property
     def direct(self) -> Tensor:
-        """[N] bool: left straight from x_o, by any lobe of the BSDF there, a null one too (rendered analytically)."""
-        return (self.status == EXITED) & (self.steps == 1)
+        """[N] bool: rendered analytically: left straight from x_o, by any lobe of the BSDF there, a null one too; single scattering
+        in a volume."""
+        return (self.status == EXITED) & ((self.events if self.volume else self.steps) == 1)
 
 
 class PathSampler:
@@ -151,4 +153,5 @@ class PathSampler:
             invalid=int((status == INVALID).sum()),
             bounces=bounces,
             occupancy=bounces / max(slots, 1),
+            volume=self._traits.volume,
         )

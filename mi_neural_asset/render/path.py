@@ -22,6 +22,7 @@ from .instances import Frames, Model, SceneAssets
 from .lanes import join, put, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
+from .single import SingleScattering
 from .volumes import Volumes
 
 
@@ -171,8 +172,8 @@ class PathTracer:
         else:
             model = instance = mi.UInt32(0)
             neural = mi.Bool(False)
-        direct = active & (~neural | self._separates(model))
-        step, null = self._surface_step(lanes, si, direct, randoms, radiance)
+        surface = active & (~neural | self._separates(model, volumes=False))
+        step, null = self._surface_step(lanes, si, surface, randoms, radiance)
         dr.scatter(valid, True, lanes.index % dr.width(valid), si.is_valid() & (neural | ~null))
         further: list[Lanes | None] = []
         if len(self.assets):
@@ -182,17 +183,17 @@ class PathTracer:
                 if dr.width(chosen):
                     split = self._split and depth == 0
                     further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, radiance, split))
-        return self._survivors(depth, step, direct, further, randoms)
+        return self._survivors(depth, step, active & (~neural | self._separates(model, volumes=True)), further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
         helper = mi.load_dict({"type": "path", "hide_emitters": True}, parallel=False)
         return helper.skip_area_emitters(self.scene, ray, True, active)
 
-    def _separates(self, model: mi.UInt32) -> mi.Bool:
-        """Whether the asset that was hit has a direct lobe of its own."""
+    def _separates(self, model: mi.UInt32, volumes: bool) -> mi.Bool:
+        """Whether the asset that was hit has a direct lobe of its own, `volumes` (their single scattering) included."""
         result = mi.Bool(False)
         for number, entry in enumerate(self.assets.models):
-            if entry.separate_direct:
+            if entry.separate_direct and (volumes or not entry.density):
                 result |= model == number + 1
         return result
 
@@ -284,7 +285,10 @@ class PathTracer:
         z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
         keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
         if model.separate_direct:
-            direct = self._one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms)
+            if model.density:
+                direct = self._single_scattering(model, hits, index, β, η, randoms, radiance)
+            else:
+                direct = self._one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms)
             if split:
                 index = index + dr.width(radiance) // 2
             else:
@@ -342,6 +346,19 @@ class PathTracer:
         direct.η = dr.select(two, η * dr.select(first, bs_1.eta, bs_2.eta), direct.η)
         direct.delta |= two
         return direct
+
+    def _single_scattering(
+        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, radiance: mi.Spectrum
+    ) -> Lanes:  # fmt: skip
+        """The counterpart of `_surface_step` and `_one_lobe` in a volume."""
+        event = SingleScattering(self.scene, model, hits, self._volumes.clear, self._volumes.seed)
+        dr.scatter_add(radiance, β * event.light_sampling(randoms.next_2d(index), self.options.mis), index)
+        c, width = event.continuation(randoms.next_1d(index), randoms.next_2d(index)), dr.width(index)
+        return Lanes(
+            index=index, ray=mi.Ray3f(c.o, c.d, hits.time, hits.wavelengths), β=β * c.weight, η=η, reference=hits.p, pdf=c.pdf,
+            delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
+            **not_from_an_asset(width) | {"gap": c.gap},
+        )  # fmt: skip
 
     def _survivors(self, depth: int, step: Lanes, alive: mi.Bool, further: list[Lanes | None], randoms: Randoms) -> Lanes:
         """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`."""

@@ -2,7 +2,7 @@
 
 The shapes of such an asset have the BSDF `null` and say where the medium is; x_o is the first real collision behind them, found by
 delta tracking through the density that the asset keeps.  Rays that do not collide go on as if nothing was there, and light on
-its way to other surfaces is let through with the same probability.
+its way to other surfaces is let through with the same probability.  Of paths with one collision nothing need be learned: `single`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 
 
 @dr.syntax
-def _track(scene: mi.Scene, o: mi.Point3f, d: mi.Vector3f, seed: mi.UInt32) -> tuple[mi.Bool, mi.Point3f, mi.Float]:
-    """Follow rays that start outside all media: (whether they collide, where, length to where they have left all boundaries).
+def _track(
+    scene: mi.Scene, o: mi.Point3f, d: mi.Vector3f, medium: mi.MediumPtr, seed: mi.UInt32, ratio: bool = False
+) -> tuple[mi.Float, mi.Point3f, mi.Float]:  # fmt: skip
+    """Follow rays that start in a medium, or outside all: (what passes, where the others collide, length to beyond all boundaries).
 
-    Extinctions must be the same in all channels: then no weight is left.
+    What passes is 0 or 1 by delta tracking; with `ratio` no ray ends and each carries an estimate of the transmittance (ratio
+    tracking, Novak et al. 2014).  Extinctions must be the same in all channels: then no other weight is left.
     """
     width = dr.width(d)
     v0, v1 = mi.sample_tea_32(seed, dr.arange(mi.UInt32, width))
     rng = mi.PCG32(width)
     rng.seed(mi.UInt64(v0), mi.UInt64(v1))
-    o = mi.Point3f(o)
-    medium = dr.zeros(mi.MediumPtr, width)
+    o, medium = mi.Point3f(o), mi.MediumPtr(medium)
     active = dr.full(mi.Bool, True, width)
-    collided = mi.Bool(False)
+    passes = dr.full(mi.Float, 1, width)
     length = mi.Float(0)
     left = mi.Float(0)
     while active:
@@ -46,16 +48,19 @@ def _track(scene: mi.Scene, o: mi.Point3f, d: mi.Vector3f, seed: mi.UInt32) -> t
         pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
         surface = active & pi.is_valid()
         collision = in_medium & ~surface
-        real = collision & (rng.next_float32() * mei.combined_extinction[0] < mei.sigma_t[0])
+        share = mei.sigma_t[0] / mei.combined_extinction[0]
+        if dr.hint(not ratio, mode="scalar"):
+            share = dr.select(rng.next_float32() < share, mi.Float(1), 0)
+        passes[collision] *= 1 - share
+        real = collision & (passes <= 0)
         si = pi.compute_surface_interaction(ray, mi.RayFlags.All, surface)
         if surface:
             medium = si.target_medium(d)
         length += dr.select(surface, pi.t, dr.select(collision, mei.t, 0))
         left = dr.select(surface, length, left)
         o = dr.select(surface, si.spawn_ray(d).o, dr.select(collision, mei.p, o))
-        collided |= real
         active &= (surface | collision) & ~real
-    return collided, o, left
+    return passes, o, left
 
 
 class Density:
@@ -74,8 +79,21 @@ class Density:
         """From where rays meet the boundary, in normalised units: (whether they collide, where, length to beyond the asset)."""
         back = SELF_OFFSET
         start = self._center + self._scale * mi.Vector3f(x - back * d)
-        collided, p, left = _track(self._scene, start, d, seed)
-        return collided, mi.Point3f((p - self._center) / self._scale), dr.maximum(left / self._scale - back, 0) + back
+        passes, p, left = _track(self._scene, start, d, dr.zeros(mi.MediumPtr, dr.width(d)), seed)
+        return passes <= 0, mi.Point3f((p - self._center) / self._scale), dr.maximum(left / self._scale - back, 0) + back
+
+    def collision(self, x: mi.Point3f, w: mi.Vector3f) -> mi.MediumInteraction3f:
+        """The collision at x, normalised, of rays that came against w."""
+        mei = dr.zeros(mi.MediumInteraction3f, dr.width(w))
+        mei.p, mei.wi, mei.sh_frame = self._center + self._scale * mi.Vector3f(x), w, mi.Frame3f(w)
+        mei.medium = self._scene.ray_intersect(mi.Ray3f(mei.p, w)).target_medium(-w)
+        mei.sigma_s, mei.sigma_n, mei.sigma_t = mei.medium.get_scattering_coefficients(mei)
+        return mei
+
+    def way_out(self, mei: mi.MediumInteraction3f, d: mi.Vector3f, seed: mi.UInt32, ratio: bool) -> tuple[mi.Float, mi.Float]:
+        """Of rays from collisions: (what passes, as `_track` says; length to beyond the asset, normalised)."""
+        passes, _, left = _track(self._scene, mei.p, d, mei.medium, seed, ratio)
+        return passes, left / self._scale + SELF_OFFSET
 
 
 class Volumes:
@@ -94,6 +112,10 @@ class Volumes:
     def __bool__(self) -> bool:
         return bool(self._densities)
 
+    def seed(self) -> mi.UInt32:
+        """A new one at each call, for free flights."""
+        return dr.opaque(mi.UInt32, self._seeds.getrandbits(32))
+
     def _flights(
         self, si: mi.SurfaceInteraction3f, d: mi.Vector3f, active: mi.Bool
     ) -> tuple[mi.Bool, mi.Bool, mi.Point3f, mi.Float]:
@@ -108,8 +130,7 @@ class Volumes:
             if dr.width(rows) == 0:
                 continue
             frames = self._assets.frames(take(instance, rows))
-            seed = dr.opaque(mi.UInt32, self._seeds.getrandbits(32))
-            hit, x, way = density.track(frames.point_to_asset(take(si.p, rows)), frames.to_asset(take(d, rows)), seed)
+            hit, x, way = density.track(frames.point_to_asset(take(si.p, rows)), frames.to_asset(take(d, rows)), self.seed())
             dr.scatter(met, True, rows)
             dr.scatter(collided, hit, rows)
             dr.scatter(x_o, frames.point_to_world(x), rows)
