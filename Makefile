@@ -42,7 +42,7 @@ fuzz: $(READY)
 SCALE ?= tiny
 ASSETS ?= candle,milk,cat,seal,dragon,bunny,curl_hair,hair,fabric,teaset
 bench: $(READY)
-	$(BIN)/python benchmarks/paper.py --scale $(SCALE) --assets $(ASSETS)
+	$(BIN)/python benchmarks/paper.py --scale $(SCALE) --assets $(ASSETS) --docs docs/paper_tables.md
 	$(BIN)/python -m mi_neural_asset report out/paper_$(SCALE)
 
 speed: $(READY)

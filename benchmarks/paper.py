@@ -3,8 +3,8 @@
     python benchmarks/paper.py --scale tiny --assets seal,candle
 
 Every bake and every comparison is kept in OUT/cells under a hash of all that it depends on (scene files, configuration, weights,
-seeds, sizes, versions): a run that was stopped goes on, and what has changed is made anew.  Writes OUT/tables.md and what
-`mi-neural-asset report OUT` needs.
+seeds, sizes, versions): a run that was stopped goes on, and what has changed is made anew.  Writes OUT/tables.md, what
+`mi-neural-asset report OUT` needs, and with --docs the tables into a page that keeps one part for each scale.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ def write_report(out: Path, tables, made: list, title: str, machine: dict) -> No
         stream.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
+def with_part(page: str, part: str) -> str:
+    """A page with one part, from its heading of level two to the next, in place of the one of the same heading, or at the end."""
+    parts = page.split("\n## ")
+    name = part.removeprefix("## ").split("\n", 1)[0]
+    kept = [old.rstrip("\n") + "\n" for old in parts if old.split("\n", 1)[0] != name]
+    at = next((k for k, old in enumerate(parts) if old.split("\n", 1)[0] == name), len(kept))
+    return "\n## ".join([*kept[:at], part.removeprefix("## "), *kept[at:]])
+
+
 def main() -> None:
     """Parse the command line, make what is missing, print the tables."""
     from paper_cells import SCALES, Bench
@@ -52,9 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=SCALES, default="tiny", help="resolution, samples and budget (default: %(default)s)")
     parser.add_argument("--assets", default=",".join(ASSETS), help="with commas between them (default: the paper's ten)")
-    parser.add_argument("--tables", default="", help="of 1,2,3,4,5,6,7,11,12,13,baselines (default: all)")
+    parser.add_argument("--tables", default="", help="of 1,2,3,4,5,6,7,11,12,13,composition,baselines (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="folder of cells and results (default: out/paper_SCALE)")
+    parser.add_argument("--docs", type=Path, default=None, metavar="PAGE", help="Markdown page whose part of this scale is written anew")
     options = parser.parse_args()
     import mitsuba as mi
 
@@ -62,6 +72,8 @@ def main() -> None:
     mi_neural_asset.register()
     out = options.out or Path("out") / f"paper_{options.scale}"
     assets = catalogue.chosen([name for name in options.assets.split(",") if name])
+    if apart := {"cloud": "13", "composition": "composition"}.keys() & assets:
+        parser.error(f"{', '.join(sorted(apart))}: not a row of the tables; ask for --tables 13 or composition")
     start = time.monotonic()
 
     def say(title: str) -> None:
@@ -78,9 +90,13 @@ def main() -> None:
     command = f"python benchmarks/paper.py --scale {options.scale} --assets {','.join(assets)}"
     command += f" --tables {options.tables}" if options.tables else ""
     about = f"`{command}`: {scale}. Machine: {', '.join(f'{k} {v}' for k, v in machine.items())}, load {os.getloadavg()[0]:.1f} at the end."
-    text = f"# {title}\n\n{about}\n\n" + "\n".join(table.markdown() for table in made)
+    text = f"## Scale {options.scale}\n\n{about}\n\n" + "\n".join(table.markdown() for table in made)
     with replacing(out / "tables.md") as stream:
         stream.write(text.encode())
+    if options.docs:
+        page = with_part(options.docs.read_text(), text)
+        with replacing(options.docs) as stream:
+            stream.write(page.encode())
     write_report(out, tables, made, title, {**machine, "settings": str(scale)})
     print(text)
     print(f"{out / 'tables.md'}; pictures: mi-neural-asset report {out}", file=sys.stderr)

@@ -23,6 +23,7 @@ from mi_neural_asset import catalogue
 from mi_neural_asset.asset.schema import VERSION
 from mi_neural_asset.baking import bake as baking
 from mi_neural_asset.baking.buffer import PathBuffer
+from mi_neural_asset.baking.checkpoint import checkpoint_path
 from mi_neural_asset.baking.presets import preset
 from mi_neural_asset.files import replacing
 from mi_neural_asset.verify.lights import LAMP, Stage, light, sensor
@@ -34,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # settings of a bake beside the preset
     "no_separation": {"separate_direct": False}, "paper_coordinates": {"coordinates": "paper", "proxy": "box", "proxy_margin": 0.0},
     "proxy_box": {"proxy": "box"}, "proxy_hull": {"proxy": "hull"},
 }  # fmt: skip
+COMPOSITION = ("candle", "milk", "dragon")  # assets of the scene `composition`
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Scale:
 
     size: int  # pixels along each edge
     preset: str
-    minutes: float | None  # of each bake; None: the preset's steps
+    steps: int | None  # of each bake; None: `minutes`, or what the preset says
+    minutes: float | None
     spp: int  # of a run
     runs: int
     reference_spp: int  # of each of the reference's 8 runs
@@ -50,9 +53,9 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale(40, "preview", 0.5, 16, 4, 32, (4, 16, 64)),
-    "small": Scale(128, "preview", 9.0, 64, 6, 1024, (4, 16, 64, 256)),
-    "full": Scale(800, "paper", None, 128, 6, 8192, (8, 32, 128, 512)),
+    "tiny": Scale(40, "preview", 200, None, 16, 4, 32, (4, 16, 64)),
+    "small": Scale(128, "preview", None, 9.0, 64, 6, 1024, (4, 16, 64, 256)),
+    "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512)),
 }
 
 
@@ -80,6 +83,11 @@ class Cells:
         with replacing(kept) as stream:
             stream.write(json.dumps(result, indent=1).encode() + b"\n")
         return result
+
+
+def cpu_seconds() -> float:
+    """CPU time of all threads: what other work on the machine does not change."""
+    return time.process_time()
 
 
 def _hash(path: Path) -> str:
@@ -114,52 +122,60 @@ class Bench:
         settings = VARIANTS[variant]
         identity = {
             "cell": "bake", "scene": self.scene(asset), "config": preset(self.scale.preset, **settings).to_dict(),
-            "minutes": self.scale.minutes, "seed": self.seed, "format": VERSION,
+            "steps": self.scale.steps, "minutes": self.scale.minutes, "seed": self.seed, "format": VERSION,
         }  # fmt: skip
 
         def make(path: Path) -> dict[str, Any]:
             out, spent = path.with_suffix(".pt"), [0.0]
+            resumed = checkpoint_path(out).exists()
             generate = PathBuffer._generate
 
             def timed(buffer: PathBuffer) -> None:
-                start = time.perf_counter()
+                start = cpu_seconds()
                 generate(buffer)
-                spent[0] += time.perf_counter() - start
+                spent[0] += cpu_seconds() - start
 
             PathBuffer._generate = timed
             try:
-                start = time.perf_counter()
+                start = cpu_seconds()
                 baked = baking.bake(
-                    self._scenes / f"{asset}.xml", out, preset=self.scale.preset, minutes=self.scale.minutes, seed=self.seed,
-                    progress=False, up_axis="z", certify=False, **settings,
+                    self._scenes / f"{asset}.xml", out, preset=self.scale.preset, steps=self.scale.steps, minutes=self.scale.minutes,
+                    seed=self.seed, progress=False, up_axis="z", certify=False, resume=resumed, **settings,
                 )  # fmt: skip
             finally:
                 PathBuffer._generate = generate
             notes = baked.provenance
             return {
-                "seconds": time.perf_counter() - start, "data_seconds": spent[0], "steps": notes["steps"], "hash": _hash(out),
-                "paths": notes["paths"]["paths"], "events": notes["paths"]["mean_events"], "validation": notes["validation"],
-                "media": bool(baked.source.media), "bytes": out.stat().st_size,
+                "seconds": cpu_seconds() - start, "data_seconds": spent[0], "resumed": resumed, "steps": notes["steps"],
+                "hash": _hash(out), "paths": notes["paths"]["paths"], "events": notes["paths"]["mean_events"],
+                "validation": notes["validation"], "media": bool(baked.source.media), "volume": baked.is_volume,
+                "bytes": out.stat().st_size,
             }  # fmt: skip
 
         cell = self.cells.get(f"{asset}: bake {variant}", identity, make)
         return {**cell, "weights": str((self.cells.folder / cell["path"]).with_suffix(".pt").absolute())}
 
+    def weights(self, asset: str, variant: str) -> dict[str, str]:
+        """Asset files by the parameters of the lit scene that name them."""
+        if asset == "composition":
+            return {f"{part}_weights": self.bake(part, variant)["weights"] for part in COMPOSITION}
+        return {"weights": self.bake(asset, variant)["weights"]}
+
     # -- renders ----------------------------------------------------------------------------------------------------
 
-    def load(self, asset: str, setup: str, weights: str | None) -> mi.Scene:
-        """The asset as a file of weights (None: as its source) with the lights of a setup."""
+    def load(self, asset: str, setup: str, weights: dict[str, str] | None) -> mi.Scene:
+        """The asset as files of weights (None: as its source) with the lights of a setup."""
         size = self.scale.size
         if setup == "scene":
             kind = "lit_reference" if weights is None else "lit"
-            given = {} if weights is None else {"weights": weights}
-            return mi.load_file(str(self._scenes / f"{asset}_{kind}.xml"), width=size, height=size, parallel=False, **given)
+            file = str(self._scenes / f"{asset}_{kind}.xml")
+            return mi.load_file(file, width=size, height=size, parallel=False, **(weights or {}))
         original = mi_neural_asset.load(self.bake(asset)["weights"])
         stage = Stage.of(original)
         lamp = {"type": "sphere", "center": stage.point(LAMP, LAMP_DISTANCE), "radius": LAMP_RADIUS * stage.radius,
                 "emitter": {"type": "area", "radiance": LAMP_RADIANCE}}  # fmt: skip
         around = {"bench_sensor": sensor(stage, size), "bench_light": lamp if setup == "area" else light("envmap", stage)}
-        shapes = original.source_scene() if weights is None else {"type": "scene", "asset": {"type": "neural_asset", "weights": weights}}
+        shapes = original.source_scene() if weights is None else {"type": "scene", "asset": {"type": "neural_asset", **weights}}
         return mi.load_dict({**shapes, **around}, parallel=False)
 
     def reference(self, asset: str, setup: str) -> np.ndarray:
@@ -183,22 +199,23 @@ class Bench:
             methods: by name, the variant that was baked, or None for path tracing.
 
         Returns:
-            for each method `images` [R, H, W, 3] and `seconds` of each run; and `spp`.
+            for each method `images` [R, H, W, 3], `seconds` and `cpu_seconds` of each run; and `spp`.
         """
         spp = spp or self.scale.spp
-        weights = {name: None if variant is None else self.bake(asset, variant) for name, variant in methods.items()}
+        weights = {name: None if variant is None else self.weights(asset, variant) for name, variant in methods.items()}
+        hashes = {name: w and {file: _hash(Path(path)) for file, path in w.items()} for name, w in weights.items()}
         identity = {
             "cell": "compare", "asset": self.scene(asset), "setup": setup, "spp": spp, "runs": self.scale.runs,
-            "size": self.scale.size, "seed": self.seed, "methods": {n: w and w["hash"] for n, w in weights.items()},
+            "size": self.scale.size, "seed": self.seed, "methods": hashes,
         }  # fmt: skip
 
         def make(path: Path) -> dict[str, Any]:
-            scenes = {name: self.load(asset, setup, w and w["weights"]) for name, w in weights.items()}
+            scenes = {name: self.load(asset, setup, w) for name, w in weights.items()}
             images: dict[str, list[np.ndarray]] = {name: [] for name in methods}
-            seconds: dict[str, list[float]] = {name: [] for name in methods}
+            times: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "cpu_seconds": []} for name in methods}
             for k in range(-1, self.scale.runs):  # the first compiles and does not count
                 for number, name in enumerate(methods):
-                    start = time.perf_counter()
+                    start, start_cpu = time.perf_counter(), cpu_seconds()
                     seed = self._seed(setup, name, k + 1)
                     kind = "nap_path" if methods[name] else "volpath" if name == "volpath" else self._tracer(asset)
                     image = _render(scenes[name], self._integrator(kind, setup), spp, seed)
@@ -206,23 +223,37 @@ class Bench:
                         image = denoise.denoise(image, *denoise.guides(scenes[name], spp, seed + number))
                     if k >= 0:
                         images[name].append(image)
-                        seconds[name].append(time.perf_counter() - start)
+                        times[name]["seconds"].append(time.perf_counter() - start)
+                        times[name]["cpu_seconds"].append(cpu_seconds() - start_cpu)
             _save(path, **{name: np.stack(runs) for name, runs in images.items()})
-            return {"seconds": seconds}
+            return {"times": times}
 
         cell = self.cells.get(f"{asset}, {setup}: {', '.join(methods)} at {spp} spp", identity, make)
         images = np.load(self._images(cell))
-        return {"spp": spp, **{name: {"images": images[name], "seconds": cell["seconds"][name]} for name in methods}}
+        return {"spp": spp, **{name: {"images": images[name], **cell["times"][name]} for name in methods}}
+
+    def shown(self, asset: str) -> dict[str, np.ndarray]:
+        """Of a lit scene, by the id of each neural asset and "around": the pixels [H, W] whose centre shows it."""
+        from mi_neural_asset.render.instances import SceneAssets
+
+        size = self.scale.size
+        scene = self.load(asset, "scene", self.weights(asset, "ours"))
+        index = np.arange(size * size)
+        film = mi.Point2f(*(mi.Float(((axis + 0.5) / size).astype(np.float32)) for axis in (index % size, index // size)))
+        ray, _ = scene.sensors()[0].sample_ray(0.0, 0.0, film, mi.Point2f(0.5))
+        assets = SceneAssets(scene)
+        model, instance = (np.asarray(found).reshape(size, size) for found in assets.lookup(scene.ray_intersect(ray)))
+        names = {handle.instance.id(): (model > 0) & (instance == k) for k, handle in enumerate(assets.handles)}
+        return {**names, "around": model == 0}
 
     def memory(self, asset: str, method: str, variant: str | None) -> float:
         """Peak memory of a process of its own that renders the scene once, GiB."""
-        weights = None if variant is None else self.bake(asset, variant)
+        given = {} if variant is None else self.weights(asset, variant)
         identity = {"cell": "memory", "asset": self.scene(asset), "size": self.scale.size, "spp": self.scale.spp,
-                    "method": weights["hash"] if weights else self._tracer(asset)}  # fmt: skip
+                    "method": self.bake(asset, variant)["hash"] if variant else self._tracer(asset)}  # fmt: skip
 
         def make(path: Path) -> dict[str, Any]:
-            name = f"{asset}_lit{'' if weights else '_reference'}.xml"
-            given = {"weights": weights["weights"]} if weights else {}
+            name = f"{asset}_lit{'' if given else '_reference'}.xml"
             program = (
                 "import sys, json, mi_neural_asset, mitsuba as mi\n"
                 "file, size, spp, given = json.loads(sys.argv[1])\n"
@@ -238,7 +269,7 @@ class Bench:
         return self.cells.get(f"{asset}: memory of {method}", identity, make)["gib"]
 
     def _tracer(self, asset: str) -> str:
-        return "volpath" if self.bake(asset)["media"] else "path"
+        return "volpath" if asset == "composition" or self.bake(asset)["media"] else "path"
 
     def _integrator(self, kind: str, setup: str) -> mi.Integrator:
         options: dict[str, Any] = {"max_depth": -1, "hide_emitters": setup != "scene"}

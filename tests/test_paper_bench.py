@@ -64,7 +64,15 @@ def test_tables_show_what_is_not_defined_as_such() -> None:
 
     assert beside(0.12345, 4.0) == "0.123 (4)" and beside(math.nan, None) == "- (-)"
     assert geometric([4.0, math.nan, 9.0, -1.0]) == pytest.approx(6.0) and math.isnan(geometric([]))
-    assert Table("T", ["a", "b"], [["1", "2"]], "note").markdown() == "## T\n\nnote\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+    assert Table("T", ["a", "b"], [["1", "2"]], "note").markdown() == "### T\n\nnote\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+def test_a_page_keeps_the_parts_of_other_scales() -> None:
+    from paper import with_part
+
+    page = "# Page\n\nWords.\n\n## Scale tiny\n\nold\n\n### T\n\n## Scale small\n\nother\n"
+    assert with_part(page, "## Scale tiny\n\nnew\n") == "# Page\n\nWords.\n\n## Scale tiny\n\nnew\n\n## Scale small\n\nother\n"
+    assert with_part("# Page\n", "## Scale tiny\n\nnew\n") == "# Page\n\n## Scale tiny\n\nnew\n"
 
 
 def test_report_reads_what_the_bench_writes(tmp_path: Path) -> None:
