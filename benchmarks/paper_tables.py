@@ -177,11 +177,12 @@ class Tables:
                 data, total = cell["data_seconds"], cell["seconds"]
                 times = ["-"] * 3 if cell["resumed"] else [f"{data:.1f}", f"{total - data:.1f}", f"{total:.1f}"]
                 table.rows.append([
-                    asset, name.replace("_", " "), *times, f"{cell['paths']:,}", str(cell["steps"]), f"{theirs[0]:.2f} + {theirs[1]:.2f}",
+                    asset, name.replace("_", " "), *times, f"{cell['paths']:,}", str(cell["steps"]),
+                    "{:.2f} + {:.2f}".format(*theirs),
                 ])  # fmt: skip
         table.note = (
-            "The budget is the same for both; the total includes compiling, held-out paths and writing. No times of bakes that were stopped "
-            "and resumed."
+            "The budget is the same for both; the total includes compiling, held-out paths and writing. "
+            "No times of bakes that were stopped and resumed."
         )
         return table
 
