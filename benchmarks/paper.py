@@ -85,7 +85,10 @@ def main() -> None:
     chosen = [name for name in options.tables.split(",") if name] or list(known)
     if unknown := [name for name in chosen if name not in known]:
         parser.error(f"no table is called {unknown[0]!r}; there are {', '.join(known)}")
-    made = [known[name]() for name in chosen]
+    try:
+        made = [known[name]() for name in chosen]
+    except KeyboardInterrupt as error:
+        sys.exit(f"stopped ({error or 'Ctrl-C'}); the same command goes on from the cells in {out}")
     title = f"The paper's tables at scale {options.scale}"
     command = f"python benchmarks/paper.py --scale {options.scale} --assets {','.join(assets)}"
     command += f" --tables {options.tables}" if options.tables else ""

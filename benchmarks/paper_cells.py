@@ -53,7 +53,7 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale(40, "preview", 200, None, 16, 4, 32, (4, 16, 64)),
+    "tiny": Scale(40, "preview", 200, None, 64, 4, 32, (16, 64, 256)),
     "small": Scale(128, "preview", None, 9.0, 64, 6, 1024, (4, 16, 64, 256)),
     "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512)),
 }
