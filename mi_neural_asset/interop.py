@@ -23,8 +23,9 @@ def to_torch(value, device: torch.device | str = "cpu") -> Tensor:  # noqa: ANN0
         column = value[axis]
         if dr.width(column) != width:
             column = column + dr.zeros(type(column), width)
-        columns.append(column.torch())
-    return torch.stack(columns, -1).to(device)
+        columns.append(column)
+    dr.eval(columns)  # together: each evaluation is a kernel that computes all they have in common
+    return torch.stack([column.torch() for column in columns], -1).to(device)
 
 
 def to_float(tensor: Tensor) -> mi.Float:

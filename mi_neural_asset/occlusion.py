@@ -86,5 +86,6 @@ class Occlusion:
         start = dr.gather(mi.Vector3f, mi.Vector3f(x), point) + dr.select(d.z > 0, SELF_OFFSET, -SELF_OFFSET) * n
         ray = mi.Ray3f(mi.Point3f(self._center + self._scale * start), d.x * t + d.y * b + d.z * n)
         pi = self._scene.ray_intersect_preliminary(ray)
-        near = [to_torch(dr.select(pi.is_valid(), dr.exp(-f / self._scale * pi.t), 0), device) for f in FALL_OFFS]
-        return torch.cat([values.view(width, self.count) for values in near], -1)
+        near = [dr.select(pi.is_valid(), dr.exp(-f / self._scale * pi.t), 0) for f in FALL_OFFS]
+        dr.eval(near)  # together: each evaluation traces the rays
+        return torch.cat([to_torch(values, device).view(width, self.count) for values in near], -1)

@@ -82,11 +82,11 @@ class ProbeMesh:
         ray = mi.Ray3f(to_vector(start, mi.Point3f), to_vector(-n))
         ray.maxt = 2 * REACH * self.scale
         pi = self.scene.ray_intersect_preliminary(ray)
-        met = to_torch(dr.select(pi.is_valid(), mi.Float(1), mi.Float(0)))
-        rows = self.corners[torch.where(met > 0, to_torch(mi.UInt32(pi.prim_index)), 0)]
-        b, c = to_torch(pi.prim_uv.x), to_torch(pi.prim_uv.y)
+        triangle, met, b, c = (dr.select(pi.is_valid(), v, 0) for v in (pi.prim_index, mi.Float(1), pi.prim_uv.x, pi.prim_uv.y))
+        dr.eval(triangle, met, b, c)  # together: each evaluation traces the rays
+        triangle, met, b, c = (to_torch(value) for value in (triangle, met, b, c))
         weights = torch.stack([1 - b - c, b, c], -1)
-        return (torch.cat([rows.float(), weights], -1) * met[:, None]).to(x.device)
+        return (torch.cat([self.corners[triangle].float(), weights], -1) * met[:, None]).to(x.device)
 
     def views(self, boundary: mi.Scene) -> Tensor:
         """|n . d| V(d) of each probe in the directions of the tables, [P, BANDS AZIMUTHS].
