@@ -20,7 +20,7 @@ class Rows:
 
     def rows(self: R, index: Tensor, flow: int = 0) -> R:
         """Some rows."""
-        return type(self)(*(getattr(self, f.name)[index] for f in fields(self)[:-1]), flow)
+        return type(self)(*(getattr(self, f.name).index_select(0, index) for f in fields(self)[:-1]), flow)
 
     def to(self: R, device: torch.device) -> R:
         """The same on another device."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 CHANNELS = 3
 BANDS, AZIMUTHS = 8, 16
@@ -20,11 +21,12 @@ DARK = 1e-3  # means below are told as darkness, not as a shape
 class ProbeTables(nn.Module):
     """The tables of `count` probes; unused ones are zero.
 
-    Both are stored as bytes v, which stand for (v / 255)^2.
+    Both are stored as bytes v, which stand for (v / 255)^2; what is read are these numbers, made when they are first asked for.
     """
 
     def __init__(self, count: int) -> None:
         super().__init__()
+        self._read: tuple[Tensor, int, Tensor, Tensor] | None = None  # rings, their version, numbers of bands and of rings
         self.register_buffer("rings", torch.zeros(count, CHANNELS, BANDS, AZIMUTHS, dtype=torch.uint8))
         self.register_buffer("bands", torch.zeros(count, CHANNELS, BANDS, dtype=torch.uint8))
 
@@ -43,17 +45,23 @@ class ProbeTables(nn.Module):
             place: numbers of three probes and their weights, [N, 6] (`mi_neural_asset.probes.ProbeMesh.place`).
         """
         rows, weights = _places(place)
-        values = (_numbers(self.bands[rows]) * weights[..., None, None]).sum(1)
-        return _relative(values).flatten(1)
+        return _relative(_weighted(self._numbers()[0], rows, weights), BANDS)
 
     def of_ring(self, place: Tensor, s1: Tensor) -> Tensor:
         """The distribution over azimuths at the height s1 [N], in each channel relative to its mean: [N, CHANNELS AZIMUTHS]."""
         rows, weights = _places(place)
         position = (s1 * BANDS - 0.5).clamp(0, BANDS - 1)
-        band = position.long().clamp_max(BANDS - 2)
-        along = (position - band)[:, None, None]
-        low, high = ((_numbers(self.rings[rows, :, (band + k)[:, None]]) * weights[..., None, None]).sum(1) for k in (0, 1))
-        return _relative(low + (high - low) * along).flatten(1)
+        band = position.long().clamp_max(BANDS - 2)[:, None]
+        along = (position[:, None] - band) * weights
+        rows = rows * BANDS + band
+        return _relative(_weighted(self._numbers()[1], torch.cat([rows, rows + 1], -1), torch.cat([weights - along, along], -1)), AZIMUTHS)
+
+    def _numbers(self) -> tuple[Tensor, Tensor]:
+        """What the bytes stand for: of each probe's bands [count, CHANNELS BANDS], of each band's ring [count BANDS, CHANNELS AZIMUTHS]."""
+        if self._read is None or self._read[0] is not self.rings or self._read[1] != self.rings._version:
+            bands, rings = ((table.float() / 255).square() for table in (self.bands, self.rings))
+            self._read = self.rings, self.rings._version, bands.flatten(1), rings.transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
+        return self._read[2:]
 
 
 def _places(place: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,9 +72,12 @@ def _bytes(values: Tensor) -> Tensor:
     return (values.clamp(0, 1).sqrt() * 255).round().to(torch.uint8)
 
 
-def _numbers(values: Tensor) -> Tensor:
-    return (values.float() / 255).square()
+def _weighted(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """sum_k weights[:, k] table[rows[:, k]]."""
+    return functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
 
 
-def _relative(values: Tensor) -> Tensor:
-    return values / (values.mean(-1, keepdim=True) + DARK)
+def _relative(values: Tensor, size: int) -> Tensor:
+    """Each channel relative to its mean."""
+    values = values.unflatten(1, (len(CHANNELS), size))
+    return (values / (values.mean(-1, keepdim=True) + DARK)).flatten(1)
