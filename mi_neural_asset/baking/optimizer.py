@@ -1,8 +1,7 @@
 """Muon for the networks' hidden matrices, Adam for all else.
 
-Muon (K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") replaces the momentum of a matrix by
-the nearest orthogonal one: a step changes all directions of the matrix alike.  Grids, biases and last layers are left to
-Adam.  Both are torch's own.
+Muon replaces the momentum of a matrix by the nearest orthogonal one: a step changes all directions of the matrix alike.  Grids,
+biases and last layers are left to Adam.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
+from .muon import Muon
 
 
 class Optimizer:
@@ -28,7 +29,7 @@ class Optimizer:
         self._parts: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(rest, lr=rate, eps=1e-10, fused=True)}
         self._peaks = {"adam": rate, "muon": matrix_rate}
         if matrices:
-            self._parts["muon"] = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=0.0)
+            self._parts["muon"] = Muon(matrices, matrix_rate)
 
     def step(self, factor: float) -> None:
         """One step at `factor` times the peak rates."""
