@@ -16,14 +16,13 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     Each third of the rows with throughput trains one colour channel (a hero channel per row); the albedo sees all rows whose
     viewer's ray was drawn.
     """
-    sites = model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion)
+    known = model.known(model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion))
     k = batch.flow
     s, exit_ = model.square(batch.x_o[:k], batch.n[:k], batch.u[:k], batch.w_i[:k])
-    log_p = model.log_density_thirds([site[:k] for site in sites], s, exit_).sum(-1)
     beta = batch.beta[:k].unflatten(0, (3, -1))  # third c carries channel c
     weight = torch.stack([beta[c, :, c] for c in range(3)]).flatten()
-    nll = -(weight * log_p).mean()
-    error = (model.albedo(sites) - batch.beta).square().mean(-1)
+    nll = -model.log_likelihood_thirds(known, s, exit_, weight) / k
+    error = (model.albedo_of(known) - batch.beta).square().mean(-1)
     return nll, (error * batch.drawn).sum() / batch.drawn.sum()
 
 

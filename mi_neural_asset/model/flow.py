@@ -6,6 +6,8 @@ a spline of its own.  s_2 and s_4 are periodic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from .config import ModelConfig
 from .coordinates import Exit
 from .encoding import Grid, locate_cubemap, locate_line
 from .network import MLP
+from .summed import Loss, summed_thirds
 
 PERIODIC = (False, True, False, True)
 
@@ -21,8 +24,8 @@ PERIODIC = (False, True, False, True)
 class Flow(nn.Module):
     """The four networks and the grids of s.
 
-    `site` below is what networks read about (x_o, w_o), one tensor [N, site_inputs[j]] for each step
-    (`mi_neural_asset.model.transport.Transport.sites`).
+    `site` below is what a step's network reads about (x_o, w_o), columns of its input whose widths add up to site_inputs[j]
+    (`mi_neural_asset.model.transport.Transport`); inputs are such columns, [N, ...] each.
     """
 
     def __init__(self, config: ModelConfig, site_inputs: list[int], exit_inputs: int) -> None:
@@ -38,26 +41,29 @@ class Flow(nn.Module):
             for j in range(4)
         )
 
-    def inputs_1(self, site: Tensor) -> Tensor:
+    def inputs_1(self, site: list[Tensor]) -> list[Tensor]:
         """Input of step 1."""
         return site
 
-    def inputs_2(self, site: Tensor, s1: Tensor) -> Tensor:
+    def inputs_2(self, site: list[Tensor], s1: Tensor) -> list[Tensor]:
         """Input of step 2, s1: [N]."""
-        return torch.cat([site, self.s1_grid(*locate_line(s1, self.line))], -1)
+        return [*site, self.s1_grid(*locate_line(s1, self.line))]
 
-    def exit_features(self, exit_: Exit) -> Tensor:
-        """What steps 3 and 4 read from the grid of (s1, s2): [N, 2 F]."""
-        return self.exit_grid(*locate_cubemap(exit_.axis, self.cubemap))
+    def exit_features(self, exit_: Exit) -> tuple[Tensor, Tensor]:
+        """What steps 3 and 4 read from the grid of (s1, s2): [N, F] each."""
+        return self.exit_grid(*locate_cubemap(exit_.axis, self.cubemap)).chunk(2, -1)
 
-    def inputs_3(self, site: Tensor, exit_: Exit, features: Tensor) -> Tensor:
+    def inputs_3(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Input of step 3."""
-        return torch.cat([site, features[:, : features.shape[1] // 2], exit_.extra], -1)
+        return [*site, features[0], exit_.extra]
 
-    def inputs_4(self, site: Tensor, exit_: Exit, features: Tensor, s3: Tensor) -> Tensor:
+    def inputs_4(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor], s3: Tensor) -> list[Tensor]:
         """Input of step 4, s3: [N]."""
-        grid = self.s3_grid(*locate_line(s3, self.line))
-        return torch.cat([site, features[:, features.shape[1] // 2 :], exit_.extra, grid], -1)
+        return [*site, features[1], exit_.extra, self.s3_grid(*locate_line(s3, self.line))]
+
+    def raw(self, j: int, inputs: list[Tensor]) -> Tensor:
+        """Raw numbers of step j (0 to 3), [N, 3, raw_size]."""
+        return self.steps[j](torch.cat(inputs, -1))
 
     def log_density(self, j: int, s: Tensor, raw: Tensor) -> Tensor:
         """log p(s) of step j (0 to 3) from its network's raw numbers: s [...], raw [..., raw_size] -> [...]."""
@@ -67,6 +73,10 @@ class Flow(nn.Module):
         """s of step j (0 to 3) in one channel of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
         return splines.sample(z, raw, self.knots, PERIODIC[j], channel)
 
-    def log_density_thirds(self, *inputs: Tensor, s: Tensor) -> Tensor:
-        """log p(s) of channel c for the c-th third of the rows, from the inputs of the four steps: s [N, 4], -> [N, 4]."""
-        return torch.stack([self.log_density(j, s[:, j], self.steps[j].thirds(inputs[j])) for j in range(4)], -1)
+    def log_likelihood_thirds(self, inputs: Sequence[list[Tensor]], s: Tensor, weight: Tensor) -> Tensor:
+        """sum of weight [N] times log p(s), s [N, 4], of channel c for the c-th third of the rows, from the four steps' inputs."""
+
+        def loss(j: int) -> Loss:
+            return lambda raw, rows: splines.log_likelihood(s[rows, j], raw, weight[rows], self.knots, PERIODIC[j])
+
+        return sum(summed_thirds(self.steps[j], inputs[j], loss(j), len(s)) for j in range(4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,13 +37,3 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """All channels: [N, inputs] -> [N, channels, outputs]."""
         return self.last(self._features(x)).unflatten(-1, (self.channels, self.outputs))
-
-    def thirds(self, x: Tensor) -> Tensor:
-        """Channel c for the c-th of `channels` equal parts of the batch: [N, inputs] -> [N, outputs].
-
-        Only that channel's part of the last layer is computed; N must be a multiple of `channels`.
-        """
-        weight = self.last.weight.unflatten(0, (self.channels, self.outputs))
-        bias = self.last.bias.unflatten(0, (self.channels, self.outputs))
-        features = self._features(x).chunk(self.channels)
-        return torch.cat([functional.linear(part, weight[c], bias[c]) for c, part in enumerate(features)])

@@ -57,8 +57,8 @@ class Transport(nn.Module):
         return slice(0, self.config.occlusion * (1 if j in (2, 3) else 2))
 
     def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
-        """What each network reads about (x_o, w_o): five tensors [N, site inputs], steps 1 to 4 and albedo; then x_o's place
-        among the probes, [N, 6] or [N, 0].
+        """What the networks read about (x_o, w_o), [N, ...] each: columns of the two grids, those for each network side by side;
+        numbers for all networks; distances; x_o's place among the probes, [N, 6] or [N, 0].
 
         Args:
             x_o: points, [N, 3], normalised space.
@@ -66,33 +66,54 @@ class Transport(nn.Module):
             n: unit normals at x_o, [N, 3].
             occlusion: what `Occlusion` says about x_o, [N, config.surroundings]; may be left out where that is 0.
         """
-        f = self.config.features
         positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
         directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
         plain = self.coordinates.site(n, w_o)
         if occlusion is None:
             occlusion = plain.new_empty(plain.shape[0], 0)
-        parts = [(positions[:, j * f : (j + 1) * f], directions[:, j * f : (j + 1) * f]) for j in range(5)]
-        place = occlusion[:, 2 * self.config.occlusion :]
+        distances, place = occlusion.tensor_split([2 * self.config.occlusion], -1)
         plain = torch.cat([plain, self.probes.of_bands(place)], -1) if self.probes else plain
-        return [*(torch.cat([*part, plain, occlusion[:, self._heard(j)]], -1) for j, part in enumerate(parts)), place]
+        return [positions, directions, plain, distances, place]
 
-    def inputs_2(self, sites: list[Tensor], s1: Tensor) -> Tensor:
-        """Input of step 2: beside the site, what the probes see at the height of s1."""
-        site = torch.cat([sites[1], self.probes.of_ring(sites[5], s1)], -1) if self.probes else sites[1]
-        return self.flow.inputs_2(site, s1)
+    def known(self, sites: list[Tensor]) -> list[list[Tensor]]:
+        """Columns that each network reads about the site, steps 1 to 4 and albedo; and, last, those of x_o's place."""
+        positions, directions, plain, distances, place = sites
+        own = zip(*(grid.split(self.config.features, -1) for grid in (positions, directions)), strict=True)
+        return [*([*columns, plain, distances[:, self._heard(j)]] for j, columns in enumerate(own)), [place]]
 
-    def log_density_thirds(self, sites: list[Tensor], s: Tensor, exit_: Exit) -> Tensor:
-        """log p(s) of channel c for the c-th third of the rows (training): s [N, 4], -> [N, 4], one column a step."""
-        features = self.flow.exit_features(exit_)
-        return self.flow.log_density_thirds(
-            self.flow.inputs_1(sites[0]), self.inputs_2(sites, s[:, 0]), self.flow.inputs_3(sites[2], exit_, features),
-            self.flow.inputs_4(sites[3], exit_, features, s[:, 2]), s=s,
+    def inputs_1(self, known: list[list[Tensor]]) -> list[Tensor]:
+        """Columns of the input of step 1."""
+        return self.flow.inputs_1(known[0])
+
+    def inputs_2(self, known: list[list[Tensor]], s1: Tensor) -> list[Tensor]:
+        """Columns of the input of step 2: beside the site, what the probes see at the height of s1."""
+        ring = [self.probes.of_ring(known[5][0], s1)] if self.probes else []
+        return self.flow.inputs_2([*known[1], *ring], s1)
+
+    def inputs_3(self, known: list[list[Tensor]], exit_: Exit, features: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Columns of the input of step 3."""
+        return self.flow.inputs_3(known[2], exit_, features)
+
+    def inputs_4(self, known: list[list[Tensor]], exit_: Exit, features: tuple[Tensor, Tensor], s3: Tensor) -> list[Tensor]:
+        """Columns of the input of step 4."""
+        return self.flow.inputs_4(known[3], exit_, features, s3)
+
+    def log_likelihood_thirds(self, known: list[list[Tensor]], s: Tensor, exit_: Exit, weight: Tensor) -> Tensor:
+        """sum of weight [n] times log p(s) of channel c for the c-th third of the first n rows (training): s [n, 4]."""
+        n, features = len(s), self.flow.exit_features(exit_)
+        known = [[column[:n] for column in columns] for columns in known]
+        return self.flow.log_likelihood_thirds(
+            [self.inputs_1(known), self.inputs_2(known, s[:, 0]), self.inputs_3(known, exit_, features),
+             self.inputs_4(known, exit_, features, s[:, 2])], s, weight,
         )  # fmt: skip
 
     def albedo(self, sites: list[Tensor]) -> Tensor:
         """alpha, [N, 3], non-negative."""
-        return functional.softplus(self.albedo_net(sites[4])[..., 0] + ALBEDO_OFFSET)
+        return self.albedo_of(self.known(sites))
+
+    def albedo_of(self, known: list[list[Tensor]]) -> Tensor:
+        """The same from the networks' columns."""
+        return functional.softplus(self.albedo_net(torch.cat(known[4], -1))[..., 0] + ALBEDO_OFFSET)
 
     def square(self, x_o: Tensor, n: Tensor, u: Tensor, w: Tensor) -> tuple[Tensor, Exit]:
         """Incident rays as points of the unit cube: (s [N, 4], the exit that networks 3 and 4 read)."""
@@ -101,15 +122,15 @@ class Transport(nn.Module):
         s3, s4 = self.coordinates.direction_to_square(w, exit_, n)
         return torch.stack([s1, s2, s3, s4], -1), exit_
 
-    def _draw(self, j: int, inputs: Tensor, z: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, j: int, inputs: list[Tensor], z: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
         """s_j of the chosen channel and the density of all channels there: s [N], log p [N, 3]."""
-        raw = self.flow.steps[j](inputs)
+        raw = self.flow.raw(j, inputs)
         s = self.flow.sample(j, z, raw, channel)
         return s, self._log_density(j, s, raw)
 
-    def _density(self, j: int, inputs: Tensor, s: Tensor) -> Tensor:
+    def _density(self, j: int, inputs: list[Tensor], s: Tensor) -> Tensor:
         """log p(s_j) of all channels, [N, 3]."""
-        return self._log_density(j, s, self.flow.steps[j](inputs))
+        return self._log_density(j, s, self.flow.raw(j, inputs))
 
     def _log_density(self, j: int, s: Tensor, raw: Tensor) -> Tensor:
         return self.flow.log_density(j, s[:, None].expand(-1, raw.shape[1]), raw)
@@ -126,15 +147,17 @@ class Transport(nn.Module):
         Returns:
             the exit, and log p(s1, s2) of all channels, [N, 3].
         """
-        s1, log_p1 = self._draw(0, self.flow.inputs_1(sites[0]), z[:, 0], channel)
-        s2, log_p2 = self._draw(1, self.inputs_2(sites, s1), z[:, 1], channel)
+        known = self.known(sites)
+        s1, log_p1 = self._draw(0, self.inputs_1(known), z[:, 0], channel)
+        s2, log_p2 = self._draw(1, self.inputs_2(known, s1), z[:, 1], channel)
         return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
 
     def exit_at(self, sites: list[Tensor], x_o: Tensor, n: Tensor, u: Tensor) -> tuple[Exit, Tensor]:
         """A given u_i, [N, 3] on the proxy: the exit, and log p(s1, s2) of all channels, [N, 3]."""
+        known = self.known(sites)
         s1, s2 = self.coordinates.exit_to_square(u, x_o, n)
-        log_p1 = self._density(0, self.flow.inputs_1(sites[0]), s1)
-        log_p2 = self._density(1, self.inputs_2(sites, s1), s2)
+        log_p1 = self._density(0, self.inputs_1(known), s1)
+        log_p2 = self._density(1, self.inputs_2(known, s1), s2)
         return self.coordinates.exit(s1, s2, x_o, n), log_p1 + log_p2
 
     def log_exit_solid_angle(self, exit_: Exit, x_o: Tensor) -> Tensor:
@@ -149,18 +172,18 @@ class Transport(nn.Module):
         Returns:
             w_i [N, 3] and log p(w_i | u_i) of all channels in solid angle, [N, 3].
         """
-        features = self.flow.exit_features(exit_)
-        s3, log_p3 = self._draw(2, self.flow.inputs_3(sites[2], exit_, features), z[:, 0], channel)
-        s4, log_p4 = self._draw(3, self.flow.inputs_4(sites[3], exit_, features, s3), z[:, 1], channel)
+        known, features = self.known(sites), self.flow.exit_features(exit_)
+        s3, log_p3 = self._draw(2, self.inputs_3(known, exit_, features), z[:, 0], channel)
+        s4, log_p4 = self._draw(3, self.inputs_4(known, exit_, features, s3), z[:, 1], channel)
         jacobian = self.coordinates.log_direction_density(s3)[:, None]
         return self.coordinates.direction(s3, s4, exit_, n), log_p3 + log_p4 + jacobian
 
     def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
         """log p(w_i | u_i) of all channels in solid angle, [N, 3]."""
-        features = self.flow.exit_features(exit_)
+        known, features = self.known(sites), self.flow.exit_features(exit_)
         s3, s4 = self.coordinates.direction_to_square(w, exit_, n)
-        log_p3 = self._density(2, self.flow.inputs_3(sites[2], exit_, features), s3)
-        log_p4 = self._density(3, self.flow.inputs_4(sites[3], exit_, features, s3), s4)
+        log_p3 = self._density(2, self.inputs_3(known, exit_, features), s3)
+        log_p4 = self._density(3, self.inputs_4(known, exit_, features, s3), s4)
         return log_p3 + log_p4 + self.coordinates.log_direction_density(s3)[:, None]
 
     def log_density(

@@ -17,7 +17,7 @@ from torch import Tensor
 from . import plain
 from .plain import raw_size
 
-__all__ = ["log_density", "only_plain", "raw_size", "sample"]
+__all__ = ["log_density", "log_likelihood", "only_plain", "raw_size", "sample"]
 
 _only_plain = False
 
@@ -73,6 +73,21 @@ def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
     if twin is None:
         return plain.log_density(s, _widened(raw, s), knots, periodic)
     return twin.log_density(s, raw, knots, periodic)
+
+
+def log_likelihood(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    """sum of weight log p(s), a scalar, and its gradient with respect to raw: s, weight [N], raw [N, raw_size] (of which no graph is kept).
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    _check(s, raw, knots, periodic)
+    s, raw, weight = s.detach(), raw.detach(), weight.detach()
+    twin = _fast_twin(s, raw, knots)
+    if twin is None:
+        total, gradient = plain.log_likelihood(s, _widened(raw, s), weight, knots, periodic)
+        return total, gradient.to(raw.dtype)
+    return twin.log_likelihood(s, raw, weight, knots, periodic)
 
 
 def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:

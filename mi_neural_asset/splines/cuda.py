@@ -139,6 +139,15 @@ def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
     return _LogDensity.apply(at.reshape(-1).contiguous(), rows, knots, periodic).reshape(s.shape)
 
 
+def log_likelihood(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    """sum of weight log p(s) and its gradient with respect to raw: s, weight [N] float32, raw [N, raw_size] float32 or float16."""
+    s, weight, rows = s.contiguous(), weight.contiguous(), raw.detach()[:, None].contiguous()
+    z, log_p, gradient = torch.empty_like(s), torch.empty_like(s), torch.empty_like(rows)
+    _launch("cdf", knots, periodic, rows, None, s, z, log_p)
+    _launch("backward", knots, periodic, rows, None, s, weight, gradient)
+    return torch.dot(weight, log_p), gradient[:, 0]
+
+
 def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:
     """s = F^-1(z) of spline `channel`: z [N] float32, raw [N, C, raw_size] float32 or float16, channel [N], 0 to C - 1 -> [N] float32."""
     z = z.contiguous()

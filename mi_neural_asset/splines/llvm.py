@@ -161,10 +161,10 @@ def _log_density_kernel(knots: int, periodic: bool) -> Callable[[Float, Float], 
 
 
 @cache
-def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Float], tuple[Float, Float]]:
-    """(raw, s, space of the size of raw) -> (log p(s), its gradient with respect to raw)."""
+def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Float, Float], tuple[Float, Float]]:
+    """(raw, s, weight, space of the size of raw) -> (log p(s), weight times its gradient with respect to raw)."""
 
-    def kernel(raw: Float, s: Float, space: Float) -> tuple[Float, Float]:
+    def kernel(raw: Float, s: Float, weight: Float, space: Float) -> tuple[Float, Float]:
         spline = _Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic)
         index, width, height, b = _locate(spline, s)
         xi, mixed, secant = b.xi, b.mixed, b.secant
@@ -185,7 +185,7 @@ def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Floa
         for k in range(raw_size(knots, periodic) - 2 * knots):
             gradient.append(sum(dr.select(end == k, value, 0) for end, value in zip(ends, at_ends, strict=True)))
         for k, value in enumerate(gradient):
-            dr.scatter(space, value, spline.start + k, mode=dr.ReduceMode.NoConflicts)
+            dr.scatter(space, weight * value, spline.start + k, mode=dr.ReduceMode.NoConflicts)
         return b.log_density(), space
 
     return dr.freeze(kernel)
@@ -218,9 +218,9 @@ class _LogDensity(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:  # noqa: ANN001
-        value, gradient = _gradient_kernel(knots, periodic)(_array(raw), _array(s), _array(torch.empty_like(raw)))
-        ctx.save_for_backward(gradient.torch().view_as(raw))
-        return value.torch()
+        value, gradient = _with_gradient(s, raw, torch.ones_like(s), knots, periodic)
+        ctx.save_for_backward(gradient)
+        return value
 
     @staticmethod
     def backward(ctx, incoming: Tensor):  # noqa: ANN001, ANN205
@@ -233,12 +233,23 @@ def _array(tensor: Tensor) -> Float:
     return Float(tensor.detach().reshape(-1))
 
 
+def _with_gradient(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    value, gradient = _gradient_kernel(knots, periodic)(_array(raw), _array(s), _array(weight), _array(torch.empty_like(raw)))
+    return value.torch(), gradient.torch().view_as(raw)
+
+
 def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
     """log p(s): s [...], raw [..., raw_size], at least one, float32 on the CPU -> [...]; differentiable with respect to raw."""
     flat = raw.reshape(-1, raw.shape[-1])
     if torch.is_grad_enabled() and raw.requires_grad:
         return _LogDensity.apply(s.reshape(-1), flat, knots, periodic).reshape(s.shape)
     return _log_density_kernel(knots, periodic)(_array(flat), _array(s)).torch().reshape(s.shape)
+
+
+def log_likelihood(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    """sum of weight log p(s) and its gradient with respect to raw: s, weight [N], raw [N, raw_size], N >= 1, float32 on the CPU."""
+    value, gradient = _with_gradient(s, raw, weight, knots, periodic)
+    return torch.dot(weight, value), gradient
 
 
 def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:

@@ -122,6 +122,14 @@ def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
     return cdf(s, normalise(raw, knots, periodic))[1]
 
 
+def log_likelihood(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    """sum of weight log p(s) and its gradient with respect to raw: s, weight [N], raw [N, raw_size]."""
+    leaf = raw.detach().requires_grad_()
+    with torch.enable_grad():
+        total = torch.dot(weight, log_density(s, leaf, knots, periodic))
+    return total.detach(), torch.autograd.grad(total, leaf)[0]
+
+
 def sample_channel(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) -> Tensor:
     """s = F^-1(z) of the spline `channel` of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
     rows = torch.arange(raw.shape[0], device=raw.device)

@@ -56,23 +56,23 @@ def sample(model: Transport, hits: Hits, seed: int) -> Sampled:
 
 
 def _sample_rows(model: Transport, rows: Hits, channel: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    sites, flow = model.sites(rows.x_o, rows.w_o, rows.n, rows.occlusion), model.flow
+    known, flow = model.known(model.sites(rows.x_o, rows.w_o, rows.n, rows.occlusion)), model.flow
     cdf, mass = [], []
 
-    def draw(j: int, inputs: Tensor) -> Tensor:
-        raw = flow.steps[j](inputs)
+    def draw(j: int, inputs: list[Tensor]) -> Tensor:
+        raw = flow.raw(j, inputs)
         s = flow.sample(j, z[:, j], raw, channel)
         below, total = _integrate(model, j, s, raw[torch.arange(len(s)), channel])
         cdf.append(below)
         mass.append(total)
         return s
 
-    s1 = draw(0, flow.inputs_1(sites[0]))
-    s2 = draw(1, model.inputs_2(sites, s1))
+    s1 = draw(0, model.inputs_1(known))
+    s2 = draw(1, model.inputs_2(known, s1))
     exit_ = model.coordinates.exit(s1, s2, rows.x_o, rows.n)
     features = flow.exit_features(exit_)
-    s3 = draw(2, flow.inputs_3(sites[2], exit_, features))
-    draw(3, flow.inputs_4(sites[3], exit_, features, s3))
+    s3 = draw(2, model.inputs_3(known, exit_, features))
+    draw(3, model.inputs_4(known, exit_, features, s3))
     return z, torch.stack(cdf, -1), torch.stack(mass, -1)
 
 
