@@ -74,10 +74,10 @@ def _bytes(values: Tensor) -> Tensor:
 
 def _weighted(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """sum_k weights[:, k] table[rows[:, k]]."""
-    return functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+    return functional.embedding_bag(rows, table.to(weights.dtype), mode="sum", per_sample_weights=weights)
 
 
 def _relative(values: Tensor, size: int) -> Tensor:
     """Each channel relative to its mean."""
-    values = values.unflatten(1, (len(CHANNELS), size))
+    values = values.unflatten(1, (CHANNELS, size))
     return (values / (values.mean(-1, keepdim=True) + DARK)).flatten(1)
