@@ -60,9 +60,17 @@ def product_rate(device: str) -> float:
     return 2048**3 / seconds(lambda: (a @ a).sum().item(), 5)
 
 
+def row(name: str, value: float, unit: str, limit: float | None = None) -> dict:
+    """One figure; `limit` is what the machine would allow, `ratio` how much of that is reached: 1 is all of it."""
+    if limit is None:
+        return {"name": name, "value": value, "unit": unit, "limit": None, "ratio": None}
+    return {"name": name, "value": value, "unit": unit, "limit": limit, "ratio": limit / value if unit == "s" else value / limit}
+
+
 def write_json(path: str | None, report: object) -> None:
     """A report as a file, if one is wanted."""
     if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(report, indent=1) + "\n")
 
 

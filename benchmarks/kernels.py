@@ -1,6 +1,6 @@
 """Speed of the splines: each twin, beside what memory and arithmetic allow.
 
-    python benchmarks/kernels.py [--rows N] [--knots K] [--repetitions N] [--json FILE]
+    python benchmarks/kernels.py [--rows N] [--knots K] [--repetitions N] [--quick] [--json FILE]
 
 Per operation: the median time of the plain torch twin and of the fused kernel, their ratio, and two lower limits: the bytes
 that must be read and written over the measured copy bandwidth, and the operations over the measured rate of multiply-adds (a
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from common import copy_bandwidth, machine, product_rate, seconds, write_json
+from common import copy_bandwidth, machine, product_rate, row, seconds, write_json
 
 
 def operations(rows: int, knots: int) -> dict:
@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16384)
     parser.add_argument("--knots", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=50)
-    parser.add_argument("--json")
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
 
     import mitsuba as mi
@@ -67,21 +68,20 @@ def main() -> None:
     from mi_neural_asset.threads import torch_at_work
 
     keep_memory_mapped()
-    report = {"machine": machine(), "rows": options.rows, "knots": options.knots, "operations": {}}
-    print(json.dumps(report["machine"]))
+    on, rows, repetitions = machine(), [], 5 if options.quick else options.repetitions
+    print(json.dumps(on))
     with torch_at_work():  # as in a bake and in a render: all of torch's threads, one of Dr.Jit's (on up to 15 cores)
         bandwidth, rate = copy_bandwidth("cpu"), product_rate("cpu")
         print(f"copy: {bandwidth / 1e9:.1f} GB/s; matrix product: {rate / 1e9:.1f} G multiply-adds/s")
         print(f"{'operation':26}{'plain ms':>10}{'fused ms':>10}{'ratio':>7}{'bandwidth limit ms':>20}{'arithmetic limit ms':>21}")
         for name, (work, traffic, count) in operations(options.rows, options.knots).items():
-            fused = seconds(work, options.repetitions)
+            fused = seconds(work, repetitions)
             with splines.only_plain():
-                plain = seconds(work, options.repetitions)
-            row = {"plain": plain, "fused": fused, "bandwidth_limit": traffic / bandwidth, "arithmetic_limit": count / (2 * rate)}
-            report["operations"][name] = row
-            print(f"{name:26}{1e3 * plain:10.2f}{1e3 * fused:10.2f}{plain / fused:7.1f}"
-                  f"{1e3 * row['bandwidth_limit']:20.3f}{1e3 * row['arithmetic_limit']:21.3f}")  # fmt: skip
-    write_json(options.json, report)
+                plain = seconds(work, repetitions)
+            by_bytes, by_arithmetic = traffic / bandwidth, count / (2 * rate)
+            rows += [row(f"kernels.{name}", fused, "s", max(by_bytes, by_arithmetic)), row(f"kernels.{name}, plain", plain, "s")]
+            print(f"{name:26}{1e3 * plain:10.2f}{1e3 * fused:10.2f}{plain / fused:7.1f}{1e3 * by_bytes:20.3f}{1e3 * by_arithmetic:21.3f}")
+    write_json(options.json, {"machine": on, "rows": rows})
 
 
 if __name__ == "__main__":

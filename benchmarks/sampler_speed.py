@@ -14,7 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
-from common import machine, write_json
+from common import machine, row, write_json
 
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
@@ -77,19 +77,21 @@ def main() -> None:
     import mitsuba as mi
 
     mi.set_variant(args.variant)
-    result = {"machine": machine(), "scenes": {}}
-    print(", ".join(f"{k} {v}" for k, v in result["machine"].items()))
+    on, rows = machine(), []
+    print(", ".join(f"{k} {v}" for k, v in on.items()))
     heads = [("paths/s", 10), ("range", 20), ("Mbounces/s", 12), ("per CPU s", 11), ("per path", 10), ("occupancy", 11)]
     print(f"{'scene':28}" + "".join(f"{head:>{width}}" for head, width in heads))
     for name, sampler in samplers().items():
         r = measure(sampler, 50_000 if args.quick else 1_000_000, 2 if args.quick else 5)
-        result["scenes"][name] = r
+        which = "" if name == "seal" else f", {name}"
+        rows += [row(f"sampler.{key}_per_s{which}", r[f"{key}_per_second"], "1/s") for key in ("bounces", "paths")]
+        rows.append(row(f"sampler.lanes_busy{which}", r["occupancy"], "1", 1.0))
         low, high = r["paths_per_second_range"]
         print(
             f"{name:28}{r['paths_per_second']:10.0f}{low:10.0f} -{high:8.0f}{r['bounces_per_second'] / 1e6:12.1f}"
             f"{r['bounces_per_cpu_second'] / 1e6:11.1f}{r['bounces_per_path']:10.1f}{r['occupancy']:11.2f}"
         )
-    write_json(args.json, result)
+    write_json(args.json, {"machine": on, "rows": rows})
 
 
 if __name__ == "__main__":
