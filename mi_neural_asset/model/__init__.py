@@ -2,7 +2,7 @@
 
 Rooms: `config` (sizes), `proxy` and `coordinates` (incident rays as points of the unit cube), `encoding` (feature
 grids), `spline` (conditional rational-quadratic splines), `flow` (the distribution p), `albedo` (the factor alpha),
-`transport` (both together), `far_field` (the baseline without x_i),
+`summed` (a network's part of a loss with its gradient, slice by slice), `transport` (both together), `far_field` (the baseline without x_i),
 `kinds` (both by name).  Everything here lives in normalised space: the asset's bounding sphere is the unit sphere.
 See `mi_neural_asset.notation` for the symbols.
 """
