@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CHANNELS = 3
-BANDS, AZIMUTHS = 8, 16
+BANDS, AZIMUTHS = 12, 24
 CORNERS = 3  # probes that a point lies between
 DARK = 1e-3  # means below are told as darkness, not as a shape
 
