@@ -1,4 +1,4 @@
-"""The command `mi-neural-asset`: bake, verify, info, scenes, report, demo, doctor.
+"""The command `mi-neural-asset`: bake, render, merge, verify, info, scenes, report, demo, doctor.
 
 Each subcommand is a module with `add_parser(subparsers)`, which declares its options and sets `run`, a function that
 takes the parsed options and returns the exit code; the modules load Mitsuba and torch inside that function alone.
@@ -9,13 +9,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
 from . import __version__, llvm
+from .boot.command import was_interrupted
 from .register import register
 
-_COMMANDS = ("baking.command", "verify.command", "asset.info", "catalogue", "report.command", "demo", "doctor")
+_COMMANDS = (
+    "baking.command", "render.command", "render.merge", "verify.command", "asset.info", "catalogue", "report.command", "demo", "doctor",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for an interruption by Ctrl-C or SIGTERM; an error's own
-        `exit_code`: 3 for a bake that could not go on, 4 for an output that another process is writing.
+        `exit_code`: 3 for work that could not go on, 4 for an output that another process is writing.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -32,19 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             register()
         return options.run(options) or 0
     except KeyboardInterrupt as error:
-        print(f"mi-neural-asset: {error if str(error) else 'interrupted'}", file=sys.stderr)
-        return 130
+        return _interrupted(str(error))
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        if was_interrupted(error):
+            return _interrupted()
         if options.traceback:
             raise
-        print(f"mi-neural-asset: {error}", file=sys.stderr)
+        who = f" (process {os.environ['RANK']})" if os.environ.get("RANK", "0") != "0" else ""
+        print(f"mi-neural-asset{who}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
+
+
+def _interrupted(text: str = "") -> int:
+    if os.environ.get("RANK", "0") == "0":  # torchrun's other processes are stopped together with the first
+        print(f"mi-neural-asset: {text or 'interrupted'}", file=sys.stderr)
+    return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mi-neural-asset",
-        description="Bake, check and inspect neural assets for Mitsuba 3; `mitsuba` renders them.",
+        description="Bake, render, check and inspect neural assets for Mitsuba 3.",
     )
     parser.add_argument("--version", action="version", version=f"mi-neural-asset {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")

@@ -80,6 +80,13 @@ def parser_config(parallel: bool = True, optimize: bool = True) -> mi.parser.Par
 
 def load(file: Path, parameters: dict[str, str], config: mi.parser.ParserConfig) -> Any:
     """`load_file` for parameters with any names, `parallel` for instance."""
+    with parsed(file, parameters, config) as state:
+        return _instantiate(config, state)
+
+
+@contextmanager
+def parsed(file: Path, parameters: dict[str, str], config: mi.parser.ParserConfig) -> Iterator[mi.parser.ParserState]:
+    """A scene file, parsed; while this lasts, Mitsuba's file resolver knows its folder."""
     import mitsuba as mi
 
     before = mi.file_resolver()
@@ -88,8 +95,7 @@ def load(file: Path, parameters: dict[str, str], config: mi.parser.ParserConfig)
     mi.set_file_resolver(resolver)
     try:
         with _Rewriter(dict(parameters)) as rewriter, rewriter.original_names():
-            state = mi.parser.parse_file(config, str(rewriter.file(file)), **_allowed(parameters))
-            return _instantiate(config, state)
+            yield mi.parser.parse_file(config, str(rewriter.file(file)), **_allowed(parameters))
     finally:
         mi.set_file_resolver(before)
 

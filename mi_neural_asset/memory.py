@@ -8,6 +8,7 @@ from pathlib import Path
 
 SHARE = 0.5  # of what is free, where nobody says how much
 _UNITS = {"": 1, "b": 1, **{f"{p}{b}": f**k for k, p in enumerate("kmgt", 1) for b, f in (("b", 1000), ("", 1000), ("ib", 1024))}}
+_sharers = 1  # processes of ours on this machine
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
 
 
@@ -21,6 +22,12 @@ def parse_size(value: str | int, what: str) -> int:
     if not found or found[2] not in _UNITS or not int(float(found[1]) * _UNITS[found[2]]) > 0:
         raise ValueError(f'{what} must be a positive number of bytes, such as 4GB or 512MiB, got {value!r}')
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+def share_memory(processes: int) -> None:
+    """So many processes share what is free from now on, equally."""
+    global _sharers
+    _sharers = processes
 
 
 def free_memory() -> int:
@@ -37,7 +44,7 @@ def free_memory() -> int:
             free.append(max(int(limit) - int(used), 0))
     except (OSError, ValueError):
         pass  # no control group with a bound
-    return min(free)
+    return min(free) // _sharers
 
 
 def bound(value: str | int | None, what: str) -> int:

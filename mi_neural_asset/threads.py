@@ -1,4 +1,4 @@
-"""How torch's threads wait for each other, and how Dr.Jit's wait beside them.
+"""How torch's threads wait for each other, how Dr.Jit's wait beside them, and how processes share the cores.
 
 GNU OpenMP, which torch's Linux builds use, spins at the end of each parallel loop.  On a machine that does something else
 as well, the thread that is waited for has lost its core to the one that spins, and a training step takes several times as
@@ -12,12 +12,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
+MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a film is written
 
 
 def wait_politely() -> None:
     """Limit the spinning, unless the user has said otherwise; has an effect only before torch is imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def share_cores(processes: int) -> None:
+    """Leave the other processes of this machine their cores: torch and Dr.Jit take as many threads as an equal share has.
+
+    A number of torch's threads that the user has chosen (`OMP_NUM_THREADS`) stays; torchrun sets it to 1 where nobody has.
+    """
+    import drjit as dr
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // processes)
+    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(share)
+    dr.set_thread_count(max(MIN_WORKERS, share))
 
 
 @contextmanager

@@ -16,16 +16,21 @@ HEAVY = ("torch", "mitsuba", "drjit", "cupy")
 # What each room may import of the package, and of the heavy libraries.
 ALLOWED = {
     "splines": {"splines", "layout", "torch", "drjit", "cupy"},
-    "threads": {"drjit"},
+    "threads": {"drjit", "torch"},
+    "distributed": {"memory", "threads", "torch"},
     "model": {"model", "splines", "torch"},
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
     "probes": {"asset", "interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
     "memory": set(),
-    "render": {"render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "torch", "mitsuba", "drjit"},
+    "render": {
+        *("render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
+        *("progress", "__version__"),
+        *("torch", "mitsuba", "drjit"),
+    },
     "baking": {
         *("baking", "asset", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
-        *("files", "verify", "memory", "__version__"),
+        *("files", "verify", "memory", "distributed", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {
@@ -34,7 +39,7 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "report": {"report", "files", "mitsuba"},
-    "boot": {"boot", "llvm", "loading", "register", "scene_xml", "mitsuba", "drjit"},
+    "boot": {"boot", "llvm", "loading", "register", "scene_xml", "threads", "mitsuba", "drjit"},
     "llvm": set(),
     "files": set(),
     "images": {"files", "mitsuba"},

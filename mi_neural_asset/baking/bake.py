@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import signal
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,14 @@ from ..asset.description import Description, bounding_box, bounding_sphere, desc
 from ..asset.hull import half_spaces
 from ..asset.reciprocal import is_reciprocal
 from ..asset.validate import check
+from ..distributed import ALONE, Processes
 from ..files import Lock, remove_leftovers
 from ..model.kinds import build
 from ..model.proxy import HULL_PLANES
 from ..probes import ProbeMesh
 from ..progress import Progress
 from .buffer import PathBuffer
-from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, make_way, save_checkpoint, to_continue
 from .footprint import check_fits
 from .kinds import kind_of
 from .log import BakeLog
@@ -53,12 +56,14 @@ class BakeError(RuntimeError):
 class BakeInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM; the message names the checkpoint."""
 
+    exit_code = 130  # of the command
+
 
 def bake(
     scene: str | os.PathLike | dict | mi.Scene, out: str | os.PathLike | None = None, *, preset: str = "preview", kind: str = "transport",
     steps: int | None = None, minutes: float | None = None, seed: int = 0, device: str | None = None,
     resume: str | os.PathLike | bool | None = None, progress: bool = True, only: Sequence[str] | None = None,
-    options: BakeOptions | None = None, **more: Any,  # noqa: ANN401
+    options: BakeOptions | None = None, processes: Processes = ALONE, **more: Any,  # noqa: ANN401
 ) -> NeuralAsset:  # fmt: skip
     """Bake the light transport of a scene's shapes into an asset.
 
@@ -75,10 +80,11 @@ def bake(
         progress: show progress on standard error.
         only: ids of the shapes to bake, of a larger scene.
         options: see `BakeOptions`.
+        processes: that bake together (`distributed.join`): batches and buffers are divided among them, rank 0 does all else.
         **more: fields of `BakeOptions`, such as log="bake.jsonl", and of `ModelConfig`, such as coordinates="paper".
 
     Returns:
-        the asset, reloaded and compared with the trained model where `out` is given.
+        the asset, reloaded and compared with the trained model where `out` is given (by rank 0).
 
     Raises:
         ValueError: the scene holds something that cannot be baked, or an option is wrong; the message names it.
@@ -86,6 +92,7 @@ def bake(
         Busy: another process bakes into `out`.
         CheckpointError: the checkpoint is damaged or belongs to another bake; the message names the difference.
         BakeInterrupted: stopped by Ctrl-C or SIGTERM; the checkpoint is written if `out` is given.
+        LostProcess, Mismatch: another process has ended, or bakes something else.
     """
     if steps is not None and minutes is not None:
         raise ValueError("bake: give steps or minutes, not both")
@@ -94,7 +101,9 @@ def bake(
             raise ValueError(f"bake: {name} must be positive, got {value}")
     options = dataclasses.replace(options or BakeOptions(), **{name: more.pop(name) for name in OPTION_NAMES if name in more})
     config = _config(preset, steps, more, kind)
-    run = Bake(scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options)
+    run = processes.together(lambda: Bake(
+        scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options, processes=processes
+    ))  # fmt: skip
     return run.run(resume)
 
 
@@ -108,17 +117,23 @@ class Bake:
 
     def __init__(
         self, scene: Any, out: str | os.PathLike | None, config: BakeConfig, *, minutes: float | None, seed: int, device: str | None,  # noqa: ANN401
-        progress: bool, only: Sequence[str] | None, options: BakeOptions,
+        progress: bool, only: Sequence[str] | None, options: BakeOptions, processes: Processes = ALONE,
     ) -> None:  # fmt: skip
         if mi.variant() is None or not mi.variant().startswith(("llvm_ad_rgb", "cuda_ad_rgb")):
             raise ValueError(f"bake: needs a JIT RGB variant, the active one is {mi.variant()}: call mitsuba.set_variant('llvm_ad_rgb')")
+        if processes.rank:  # rank 0 writes and speaks
+            out, progress = None, False
+            options = dataclasses.replace(
+                options, log=None, tensorboard=None, preview_image=None, certify=False, validation_interval=math.inf
+            )
+        self.processes = processes
         self.out = None if out is None else Path(out)
         if self.out is not None and not self.out.absolute().parent.is_dir():
             raise ValueError(f"bake: folder {self.out.absolute().parent} does not exist; make it, or choose another output file")
         self.config, self.minutes, self.seed, self.options = config, minutes, seed, options
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
-        self._stop = ""
+        self._asked = self._stop = ""  # the signal that has arrived here, and the one that stops the bake
         keep_memory_mapped()
         self.description: Description = describe(scene, only, options.params)
         self.notices = [str(notice) for notice in check(self.description)]
@@ -126,9 +141,13 @@ class Bake:
             raise ValueError("bake: a volume without boundary cannot be baked as far_field; use the kind transport")
         if self.description.is_volume:  # probes are for surfaces
             self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, probes=0))
-        self._prepare()
+        share, size = self.config.share(processes.size), processes.size
+        self.config = dataclasses.replace(self.config, batch=size * share.batch, buffer=size * share.buffer)
+        if size > 1:
+            self.notices.append(f"{size} processes, each with batches of {share.batch} rows and {share.buffer} paths at once")
+        self._prepare(share)
 
-    def _prepare(self) -> None:
+    def _prepare(self, share: BakeConfig) -> None:
         center, radius = bounding_sphere(self.description)
         low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
@@ -141,17 +160,17 @@ class Bake:
         if model.proxy.kind == "hull":
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
-        check_fits(self.config, model, self.options.memory)
+        check_fits(share, model, self.options.memory)
         model.to(self.device)
         c = self.config
         self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
         self.kind = kind_of(c)
         reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
         self.buffer = PathBuffer(
-            sampler, model, self.kind.rows, self.center, self.scale, c, seed=self.seed, reciprocal=reciprocal, device=self.device,
-            probes=self._probes,
+            sampler, model, self.kind.rows, self.center, self.scale, share, seed=self.seed, reciprocal=reciprocal, device=self.device,
+            probes=self._probes, processes=self.processes,
         )
-        self.trainer = Trainer(model, self.buffer, c)
+        self.trainer = Trainer(model, self.buffer, c, self.processes)
         self.elapsed = 0.0
 
     def _tables(self) -> torch.Tensor | None:
@@ -161,8 +180,8 @@ class Bake:
         self._progress.update(self._fraction(), "filling the probes' tables")
         c = self.config
         fewer = c.probe_paths * self.minutes / 5 if self.minutes is not None else c.steps * c.batch / 4
-        count, buffer = min(c.probe_paths, max(1, int(fewer))), self.buffer
-        return probe_tables(self._probes, buffer.sampler, count, c.buffer, self.seed, buffer.reciprocal)
+        count, bulk, buffer = min(c.probe_paths, max(1, int(fewer))), c.share(self.processes.size).buffer, self.buffer
+        return probe_tables(self._probes, buffer.sampler, count, bulk, self.seed, buffer.reciprocal, self.processes)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -171,6 +190,7 @@ class Bake:
         scene |= {f"medium {name}": Description([], {name: tree}).digest()[:16] for name, tree in self.description.media.items()}
         return {
             "config": self.config.to_dict(), "seed": self.seed, "minutes": self.minutes, "scene": scene, "mi_neural_asset": __version__,
+            "processes": self.processes.size,
         }  # fmt: skip
 
     @property
@@ -185,18 +205,15 @@ class Bake:
 
     def run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
         """Bake to the end."""
-        with nullcontext() if self.out is None else Lock(self._checkpoint()):
+        self.processes.check_same({**self.identity, **self._versions})
+        with ExitStack() as held:
+            self.processes.together(lambda: self.out and held.enter_context(Lock(self._checkpoint())))
             return self._run(resume)
 
     def _run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
-        notices = [*self.notices, *self._clear(bool(resume))]
-        if resume:
-            path = self._checkpoint() if resume is True else Path(resume)
-            if path is None:
-                raise ValueError("bake: resume=True needs an output file, whose checkpoint it continues")
-            notices += self._resume(path)
+        notices = [*self.notices, *self._clear(bool(resume)), *self._resume(resume)]
         options = self.options
-        log = BakeLog(options.log, options.tensorboard, options.log_interval, bool(resume), self._progress.say)
+        log = BakeLog(options.log, options.tensorboard, options.log_interval, self.trainer.step > 0, self._progress.say)
         with log, self._progress, Signals(self._request_stop):
             for notice in notices:
                 self._progress.say(notice)
@@ -212,6 +229,8 @@ class Bake:
         )
         try:
             self._optimise(log)
+            if self.processes.rank:
+                return self.asset()
             figures = self.kind.validate(self.trainer.average, self._held_out)
             log.validation(self.trainer.step, self.elapsed, figures)
             asset = self._finish(figures)
@@ -228,26 +247,41 @@ class Bake:
             return []
         parts = [part.name for path in (self.out, self._checkpoint()) for part in remove_leftovers(path)]
         said = [f"removed {', '.join(parts)}: left by a save that was killed"] if parts else []
-        if self._checkpoint().exists() and not resumes:
-            said.append(f"{self._checkpoint()} of an unfinished bake will be replaced; to continue that, stop now and resume")
+        if not resumes and not self.processes.restarts:
+            said += make_way(self._checkpoint(), self.processes.restartable)
         return said
 
-    def _resume(self, path: Path) -> list[str]:
-        state, self.elapsed, versions = load_checkpoint(path, self.identity)
+    def _resume(self, resume: str | os.PathLike | bool | None) -> list[str]:
+        """Continue from a checkpoint where there is one to; returns what is to be said."""
+        restarts = self.processes.restarts
+
+        def load() -> tuple[dict[str, Any], float, dict[str, str], str] | None:
+            path = to_continue(self._checkpoint(), resume, restarts > 0)
+            return path and (*load_checkpoint(path, self.identity), str(path))
+
+        found = self.processes.by_first(load)
+        if found is None:
+            return []
+        state, self.elapsed, versions, name = found
         try:
             self.trainer.load_state(state)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: its state does not fit this bake ({error!r:.200}); start the bake without resume") from error
-        if versions == self._versions:
-            return []
-        return [f"the checkpoint was written with {versions}, this is {self._versions}: the result may differ in its last bits"]
+            said = f"{name}: its state does not fit this bake ({error!r:.200}); start the bake without resume"
+            raise self.processes.said(CheckpointError(said)) from error
+        said = [f"restarted by torchrun: going on from {name}, step {self.trainer.step}"] if restarts else []
+        if versions != self._versions:
+            said.append(f"the checkpoint was written with {versions}, this is {self._versions}: the result may differ in its last bits")
+        return said
 
     def _optimise(self, log: BakeLog) -> None:
         last_save = last_check = last = time.monotonic()
         self._progress.update(self._fraction(), "sampling paths")
-        self._held_out = self.buffer.validation(self.config.validation)
+        mean = torch.zeros(3, device=self.device)
+        if self.processes.rank == 0:
+            self._held_out = self.buffer.validation(self.config.validation)
+            mean = self._held_out.beta.mean(0)
         if self.trainer.step == 0:
-            self.trainer.start(self._held_out.beta.mean(0), self._tables())
+            self.trainer.start(mean, self._tables())
         preview = Preview(self) if self.options.preview_image else None
         text, flow = "", 0.0
         while self._fraction() < 1:
@@ -256,12 +290,13 @@ class Bake:
             except NonFiniteLoss as error:
                 self.trainer.restore_good()
                 where = self._save_checkpoint()
-                raise BakeError(
+                raise self.processes.said(BakeError(
                     f"the optimisation diverged: {error}; the state of step {self.trainer.step} is kept{where}. "
                     "Bake with another seed, or with a smaller learning rate"
-                ) from None
+                )) from None  # fmt: skip
             now = time.monotonic()
             self.elapsed, last = self.elapsed + now - last, now
+            self._agree()
             log.step(self.trainer.step, self.elapsed, self._fraction(), self.config.batch, flow, albedo, self.trainer)
             if self.trainer.step % GOOD_INTERVAL == 0:
                 self.trainer.keep_good()
@@ -279,10 +314,16 @@ class Bake:
             self._progress.update(min(self._fraction(), 1.0), f"step {self.trainer.step}, loss {flow:.3f}{text}")
             if self._stop:
                 where = self._save_checkpoint()
-                raise BakeInterrupted(f"bake stopped by {self._stop} at step {self.trainer.step}{where}")
+                raise self.processes.said(BakeInterrupted(f"bake stopped by {self._stop} at step {self.trainer.step}{where}"))
+
+    def _agree(self) -> None:
+        """Rank 0's clock holds for all, and so does a wish to stop, whoever was asked."""
+        own = [0.0 if self.processes.rank else self.elapsed, signal.Signals[self._asked] if self._asked else 0]
+        self.elapsed, number = self.processes.greatest(torch.tensor(own, dtype=torch.float64)).tolist()
+        self._stop = signal.Signals(int(number)).name if number else ""
 
     def _request_stop(self, name: str) -> None:
-        self._stop = name
+        self._asked = name
 
     def _checkpoint(self) -> Path | None:
         return None if self.out is None else checkpoint_path(self.out)
@@ -314,7 +355,7 @@ class Bake:
         counts = self.buffer.counts
         return {
             "seed": self.seed, "steps": self.trainer.step, "seconds": round(self.elapsed, 1), "minutes": self.minutes,
-            "bake": {k: v for k, v in self.config.to_dict().items() if k != "model"},
+            "processes": self.processes.size, "bake": {k: v for k, v in self.config.to_dict().items() if k != "model"},
             "versions": {"mi_neural_asset": __version__, "mitsuba": mi.__version__, "torch": torch.__version__, "variant": mi.variant()},
             "paths": {**vars(counts), "mean_events": counts.mean_events}, "validation": figures, "notices": self.notices,
         }  # fmt: skip

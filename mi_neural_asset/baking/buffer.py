@@ -1,6 +1,6 @@
 """Paths as training data: generated in bulk, brought to normalised space, handed out in shuffled batches.
 
-Everything is a function of (seed, generation, position), so that a resumed bake sees the same batches.
+Everything is a function of (seed, rank, generation, position), so that a resumed bake sees the same batches.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributed import ALONE, Processes
 from ..interop import to_vector
 from ..model.far_field import FarField
 from ..model.transport import Transport
@@ -40,10 +41,14 @@ class Batch(Rows):
     drawn: Tensor  # [N] how many viewers' rays the row stands for; 0 where a path was read backwards: nothing is known of alpha there
     flow: int = 0
 
+    @property
+    def viewers(self) -> Tensor:
+        return self.drawn.sum()
 
-def path_seed(seed: int, stream: int) -> int:
-    """Seed of the path sampler for one stream of a bake; stream 0 is the held-out one."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+
+def path_seed(seed: int, stream: int, rank: int = 0) -> int:
+    """Seed of the path sampler for one stream of a bake, in one of its processes; stream 0 is the held-out one."""
+    return int(np.random.SeedSequence([seed, stream, rank]).generate_state(1)[0])
 
 
 def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, occlusion: Occlusion) -> Batch:
@@ -97,14 +102,14 @@ class Counts:
     exited: int = 0
     direct: int = 0
 
-    def add(self, paths: Paths) -> None:
-        """Count one more bulk of paths."""
+    def add(self, paths: Paths, processes: Processes = ALONE) -> None:
+        """Count one more bulk of paths, of each process."""
         exited = paths.status == EXITED
-        for name, value in (
-            ("paths", len(paths)), ("misses", paths.misses), ("truncated", paths.truncated), ("invalid", paths.invalid),
-            ("bounces", paths.bounces), ("events", int(paths.events[exited].sum())), ("exited", int(exited.sum())),
-            ("direct", int(paths.direct.sum())),
-        ):  # fmt: skip
+        new = {
+            "paths": len(paths), "misses": paths.misses, "truncated": paths.truncated, "invalid": paths.invalid, "bounces": paths.bounces,
+            "events": int(paths.events[exited].sum()), "exited": int(exited.sum()), "direct": int(paths.direct.sum()),
+        }  # fmt: skip
+        for name, value in zip(new, processes.sum(torch.tensor(list(new.values()))).tolist(), strict=True):
             setattr(self, name, getattr(self, name) + value)
 
     @property
@@ -121,20 +126,22 @@ class PathBuffer:
         model: for proxy and separation.
         rows: makes rows of paths: (paths, model, center, scale, occlusion) -> rows.
         center, scale: the asset's frame.
-        config: how many paths at once, in which groups, of how many rows a batch is, how often each row is used.
+        config: how many paths at once, in which groups, of how many rows a batch is, how often each row is used; of this process.
         probes: of the asset; may be left out.
         reciprocal: use each path backwards as often as forwards (see `mi_neural_asset.baking.reciprocity`).
         seed: of the bake.
         device: where batches are wanted.
+        processes: that bake together; each has paths of its own, and all begin a generation at the same step.
     """
 
     def __init__(
         self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
         config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device, probes: ProbeMesh | None = None,
+        processes: Processes = ALONE,
     ) -> None:  # fmt: skip
         self.sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
-        self._seed, self.reciprocal, self._device = seed, reciprocal, device
+        self._seed, self.reciprocal, self._device, self._processes = seed, reciprocal, device, processes
         self._thins = config.kind == "transport"
         self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
         self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion, probes)
@@ -174,23 +181,24 @@ class PathBuffer:
         return joined([rows, other])
 
     def _generate(self) -> None:
-        paths = self.sampler.sample(self._size, path_seed(self._seed, self.generation + 1), group=self._group)
+        processes = self._processes
+        paths = self.sampler.sample(self._size, path_seed(self._seed, self.generation + 1, processes.rank), group=self._group)
         if self.position == 0:  # else the bake resumes within a generation that has been counted
-            self.counts.add(paths)
+            self.counts.add(paths, processes)
         self._rows = self._training_rows(paths).to(self._device)
         carries = self._rows.beta.amax(-1) > 0
         alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
-        if len(alive) < self._batch:
-            raise RuntimeError(
+        count = int(processes.least(torch.tensor(len(alive) // self._batch)))
+        if count == 0:
+            raise processes.said(RuntimeError(
                 f"only {len(alive)} of {len(carries)} paths leave the asset with throughput, fewer than a batch of {self._batch}: "
                 "the asset absorbs nearly all light or is closed to it; check albedo, scale and boundary, or pass a smaller batch"
-            )
-        generator = torch.Generator().manual_seed(path_seed(self._seed, 1 << 30 | self.generation))
+            ))  # fmt: skip
+        generator = torch.Generator().manual_seed(path_seed(self._seed, 1 << 30 | self.generation, processes.rank))
         self._order = []
         for _ in range(self._rounds):
             live = alive[torch.randperm(len(alive), generator=generator)]
             rest = dead[torch.randperm(len(dead), generator=generator)]
-            count = len(alive) // self._batch
             share = len(rest) * self._batch / len(alive)  # what is left of the live rows must not shift the proportion
             for k in range(count):
                 zeros = rest[int(k * share) : int((k + 1) * share)]

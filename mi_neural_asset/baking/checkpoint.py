@@ -78,6 +78,36 @@ def load_checkpoint(path: str | os.PathLike, run: dict[str, Any]) -> tuple[dict[
     for name, kind in FIELDS.items():
         if type(content.get(name)) is not kind:
             raise CheckpointError(f"{path}: {name}: expected a {kind.__name__}, got {content.get(name)!r:.80}; {AGAIN}")
-    if difference := _difference(content["run"], run):
+    if difference := _difference({"processes": 1, **content["run"]}, run):
         raise CheckpointError(f"{path}: belongs to another bake ({difference}); use the same options, or start without resume")
     return content["state"], content["elapsed"], content["versions"]
+
+
+def to_continue(own: Path | None, resume: str | os.PathLike | bool | None, restarted: bool) -> Path | None:
+    """The checkpoint that a bake goes on from: the one that is asked for, or, in processes that were started again, its own.
+
+    Args:
+        own: where the bake's own lies, whether or not it exists; None: the bake has no output.
+        resume: a path, or True for the bake's own.
+
+    Raises:
+        ValueError: its own is asked for, and there is no output.
+    """
+    if restarted and own and own.exists():
+        return own
+    if resume is True and own is None:
+        raise ValueError("bake: resume=True needs an output file, whose checkpoint it continues")
+    return own if resume is True else Path(resume) if resume else None
+
+
+def make_way(own: Path, restartable: bool) -> list[str]:
+    """A bake begins that does not continue its checkpoint; returns what is to be said of one that is there.
+
+    Processes that can be started again must not take it for their own then: for them it gets another name.
+    """
+    if not own.exists():
+        return []
+    if not restartable:
+        return [f"{own} of an unfinished bake will be replaced; to continue that, stop now and resume"]
+    os.replace(own, aside := own.with_suffix(".old.checkpoint"))
+    return [f"{own} of an unfinished bake is now {aside}; to continue that, stop now and resume it"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..render.command import parameter
+
 EXIT_CODES = (
     "Exit codes: 0 the asset is written; 1 an error in the scene, an option or a file; 2 a wrong command line; 3 the bake could not go "
     "on (it diverged, or the asset could not be written), the last good state is in the checkpoint; 4 another process bakes into "
@@ -24,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     budget.add_argument("--minutes", type=float, help="wall-clock budget, instead of a number of steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "-D", dest="params", metavar="NAME=VALUE", action="append", type=_parameter, default=[], help="value of $NAME in the scene file"
+        "-D", dest="params", metavar="NAME=VALUE", action="append", type=parameter, default=[], help="value of $NAME in the scene file"
     )
     parser.add_argument("--only", metavar="ID", nargs="+", help="bake these shapes alone")
     parser.add_argument("--coordinates", choices=("local", "paper"), help="around x_o, or the paper's")
@@ -46,18 +48,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _parameter(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    return name, value
-
-
 def run(options: argparse.Namespace) -> int:
     """Bake; returns the exit code."""
     import mitsuba as mi
 
     mi.set_variant(options.variant)
+    from ..distributed import join
     from .bake import BakeOptions, bake
 
     model = {name: getattr(options, name) for name in ("coordinates", "proxy") if getattr(options, name)}
@@ -69,9 +65,10 @@ def run(options: argparse.Namespace) -> int:
         log=options.log, tensorboard=options.tensorboard, log_interval=options.log_interval,
         memory=options.memory, certify=not options.no_certificate,
     )  # fmt: skip
-    bake(
-        options.scene, options.output, preset=options.preset, kind=options.kind, steps=options.steps, minutes=options.minutes,
-        seed=options.seed, device=options.device, resume=options.resume, progress=not options.quiet, only=options.only,
-        options=rare, **model,
-    )  # fmt: skip
+    with join(options.device) as processes:
+        bake(
+            options.scene, options.output, preset=options.preset, kind=options.kind, steps=options.steps, minutes=options.minutes,
+            seed=options.seed, device=options.device, resume=options.resume, progress=not options.quiet, only=options.only,
+            options=rare, processes=processes, **model,
+        )  # fmt: skip
     return 0

@@ -4,7 +4,7 @@ Every line is one JSON object with an `event`; a reader skips events that it doe
 
 | event | when | fields |
 |---|---|---|
-| start | a process begins or resumes | time (ISO 8601, UTC), step, seconds, config, seed, minutes, scene, device, versions, notices |
+| start | a process begins or resumes | time (ISO 8601, UTC), step, seconds, config, seed, minutes, processes, scene, versions, notices |
 | step | every `log_interval` steps | step, seconds, fraction, loss {flow, albedo}, learning_rate {adam, muon}, rates, counts |
 | validation | after each validation | step, seconds, the figures of `losses.validate` |
 | end | a process ends | time, step, seconds, status ("done", "interrupted", "failed"), message, asset |

@@ -43,6 +43,11 @@ class BakeConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"BakeConfig.{name}: expected at least 1, got {getattr(self, name)}")
 
+    def share(self, processes: int) -> BakeConfig:
+        """The part of each of several processes: batch and buffer are divided, and rounded up."""
+        batch, buffer = (unit * -(-size // (unit * processes)) for unit, size in ((3, self.batch), (self.group, self.buffer)))
+        return dataclasses.replace(self, batch=batch, buffer=buffer)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and provenance."""
         return dataclasses.asdict(self)

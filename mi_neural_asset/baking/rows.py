@@ -18,6 +18,11 @@ class Rows:
     beta: Tensor
     flow: int
 
+    @property
+    def viewers(self) -> Tensor:
+        """How many viewers' rays the rows stand for: what the second loss is a mean over."""
+        return torch.tensor(float(len(self.x_o)), device=self.x_o.device)
+
     def rows(self: R, index: Tensor, flow: int = 0) -> R:
         """Some rows."""
         return type(self)(*(getattr(self, f.name).index_select(0, index) for f in fields(self)[:-1]), flow)

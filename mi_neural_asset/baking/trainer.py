@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..distributed import ALONE, Processes
 from ..model.far_field import FarField
 from ..model.transport import Transport
 from ..threads import torch_at_work
@@ -30,14 +31,15 @@ class Trainer:
         model: trained in place.
         buffer: source of batches.
         config: batch, schedule, averaging.
+        processes: that train the same model together, each on batches of its own: a step is that of all their rows.
 
     Attributes:
         step: steps done.
         average: the averaged model (`model` itself if the configuration asks for no averaging).
     """
 
-    def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig) -> None:
-        self.model, self.buffer, self.config = model, buffer, config
+    def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig, processes: Processes = ALONE) -> None:
+        self.model, self.buffer, self.config, self._processes = model, buffer, config, processes
         self._losses = kind_of(config).losses
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
@@ -45,11 +47,12 @@ class Trainer:
         self._good = copy.deepcopy(self.state())
 
     def start(self, mean: Tensor, tables: Tensor | None = None) -> None:
-        """Let the model begin at a mean throughput, [3], and with tables of the probes if it reads any."""
-        for model in (self.model, self.average):
-            model.start(mean)
-            if tables is not None:
-                model.probes.fill(tables)
+        """Let the model begin at a mean throughput, [3], and with tables of the probes if it reads any: those of rank 0."""
+        self.model.start(mean)
+        if tables is not None:
+            self.model.probes.fill(tables)
+        self._processes.spread_(self.model.state_dict().values())
+        self.average.load_state_dict(self.model.state_dict())
         self.keep_good()
 
     def schedule(self, progress: float) -> float:
@@ -70,15 +73,18 @@ class Trainer:
 
     def _step(self, batch: Rows, rate: float) -> tuple[float, float]:
         nll, albedo = self._losses(self.model, batch)
-        total = nll + albedo
-        if not math.isfinite(total.item()):
-            raise NonFiniteLoss(f"loss {total.item()} at step {self.step} (flow {nll.item()}, albedo {albedo.item()})")
+        processes, weight = self._processes, batch.viewers
+        sums = processes.sum(torch.stack([nll.detach(), weight * albedo.detach(), weight]))
+        means = float(sums[0]) / processes.size, float(sums[1] / sums[2])
+        if not math.isfinite(sum(means)):
+            raise NonFiniteLoss(f"loss {sum(means)} at step {self.step} (flow {means[0]}, albedo {means[1]})")
         self.optimizer.zero_grad()
-        total.backward()
+        (nll + processes.size * weight / sums[2] * albedo).backward()
+        processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimizer.step(rate)
         self.step += 1
         self._update_average()
-        return nll.item(), albedo.item()
+        return means
 
     @torch.no_grad()
     def _update_average(self) -> None:

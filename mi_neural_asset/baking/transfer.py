@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributed import ALONE, Processes
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS
 from ..probes import Average, ProbeMesh
 from .reciprocity import backwards
@@ -21,7 +22,9 @@ OWN_VIEW = 20.0  # paths that a probe's own view, averaged over its neighbours, 
 STREAM = 1 << 29  # of the bake's seeds
 
 
-def probe_tables(mesh: ProbeMesh, sampler: PathSampler, count: int, bulk: int, seed: int, reciprocal: bool) -> Tensor:
+def probe_tables(
+    mesh: ProbeMesh, sampler: PathSampler, count: int, bulk: int, seed: int, reciprocal: bool, processes: Processes = ALONE
+) -> Tensor:
     """The tables [P, CHANNELS, BANDS, AZIMUTHS] of all probes.
 
     Args:
@@ -30,6 +33,7 @@ def probe_tables(mesh: ProbeMesh, sampler: PathSampler, count: int, bulk: int, s
         count: paths, `bulk` of them at once.
         seed: of the bake.
         reciprocal: read paths backwards too (see `mi_neural_asset.baking.reciprocity`).
+        processes: that share the bulks.
     """
     views = mesh.views(sampler.scene)
     if not len(views):
@@ -37,12 +41,13 @@ def probe_tables(mesh: ProbeMesh, sampler: PathSampler, count: int, bulk: int, s
     average = Average(mesh)
     own = average(average(views))
     sums, weights = views.new_zeros(CHANNELS, *views.shape), views.new_zeros(CHANNELS, len(views), 1)
-    for k, start in enumerate(range(0, count, bulk)):
+    for k, start in list(enumerate(range(0, count, bulk)))[processes.rank :: processes.size]:
         numbers = np.random.SeedSequence([seed, STREAM, k]).generate_state(2)
         paths = sampler.sample(min(bulk, count - start), int(numbers[0]))
         random = torch.Generator().manual_seed(int(numbers[1]))
         for some in (paths, backwards(paths)) if reciprocal else (paths,):
             _add(sums, weights, mesh, views, some, random)
+    sums, weights = processes.sum(sums), processes.sum(weights)
     tables = [(average(s) + OWN_VIEW * own) / (average(w) + OWN_VIEW) for s, w in zip(sums, weights, strict=True)]
     return torch.stack(tables, 1).unflatten(-1, (BANDS, AZIMUTHS))
 

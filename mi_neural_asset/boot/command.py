@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..llvm import choose, prepare
+from ..threads import MIN_WORKERS
 from .environment import restore_for_stock
 from .scan import names_plugin
 
 FAILURE = 255  # what the stock binary's -1 arrives as
 INTERRUPTED = 130
 DEFAULT_VARIANT = "llvm_ad_rgb"
-MIN_THREADS = 2
 
 _LONG = {
     "--help": "-h",
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str], run_stock: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if _was_interrupted(error):
+        if was_interrupted(error):
             return INTERRUPTED
         print(_report(error, options), file=sys.stderr)
         return FAILURE
@@ -143,11 +143,10 @@ def _set_levels(options: Options) -> None:
     mi.set_log_level((mi.LogLevel.Info, mi.LogLevel.Debug, mi.LogLevel.Trace)[verbosity])
     dr.set_log_level((dr.LogLevel.Error, dr.LogLevel.Warn, dr.LogLevel.Info)[verbosity])
     if "-t" in options.given:
-        # With one thread Dr.Jit 1.5 waits for itself when the film is written; so does the stock binary.
-        threads = int(options.first("-t"))
-        if threads < MIN_THREADS:
-            mi.Log(mi.LogLevel.Warn, f"Dr.Jit needs {MIN_THREADS} threads: using {MIN_THREADS}, not {threads}.")
-        dr.set_thread_count(max(threads, MIN_THREADS))
+        threads = int(options.first("-t"))  # fewer stop the stock binary too
+        if threads < MIN_WORKERS:
+            mi.Log(mi.LogLevel.Warn, f"Dr.Jit needs {MIN_WORKERS} threads: using {MIN_WORKERS}, not {threads}.")
+        dr.set_thread_count(max(threads, MIN_WORKERS))
 
 
 def _set_compiler(options: Options) -> None:
@@ -236,7 +235,7 @@ class _progress:  # noqa: N801 (used as a function)
         self._bar.stop()
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
+def was_interrupted(error: BaseException | None) -> bool:
     """Ctrl-C inside Mitsuba arrives as a RuntimeError caused by a KeyboardInterrupt."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
