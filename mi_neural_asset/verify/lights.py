@@ -17,6 +17,7 @@ CAMERA = np.array([0.45, 0.40, 0.80])  # direction to the camera
 LAMP_DISTANCE = 1.9  # radii from the centre: 0.9 from the bounding sphere
 LAMP = np.array([-0.55, 0.70, 0.55])  # direction to the lamp, 63 degrees from the camera: it stays out of the picture
 LAMP_HALF_SIDE = 0.35  # radii
+WALL_HALF_SIDE = 1.5  # of the lamp for certificates, which sampled rays hit as often as not
 LAMP_RADIANCE = 12.0
 SUN = np.array([0.62, 0.66, 0.43])  # direction to the sun of the environment map
 SUN_WIDTH = 0.12  # standard deviation, radians
@@ -79,15 +80,16 @@ def sensor(stage: Stage, size: int) -> dict:
 
 
 def light(name: str, stage: Stage) -> dict:
-    """One light of the standard set: "constant", "area" or "envmap".
+    """One light of the standard set, "constant", "area" or "envmap"; or "wall", the second one enlarged.
 
     Raises:
         ValueError: the name is none of these.
     """
     if name == "constant":
         return {"type": "constant", "radiance": 1.0}
-    if name == "area":
-        to_world = stage.look_at(stage.point(LAMP, LAMP_DISTANCE)).scale(LAMP_HALF_SIDE * stage.radius)
+    if name in ("area", "wall"):
+        half_side = LAMP_HALF_SIDE if name == "area" else WALL_HALF_SIDE
+        to_world = stage.look_at(stage.point(LAMP, LAMP_DISTANCE)).scale(half_side * stage.radius)
         return {"type": "rectangle", "to_world": to_world, "emitter": {"type": "area", "radiance": LAMP_RADIANCE}}
     if name == "envmap":
         matrix = np.eye(4)
