@@ -1,4 +1,4 @@
-// Enough of CUDA to compile spline.cu with g++ -std=c++17 -pthread: the blocks of a grid one after another, the threads
+// Enough of CUDA to compile spline.cu and encoding.cu with g++ -std=c++17 -pthread: the blocks of a grid one after another, the threads
 // of a block as threads of the system.  For tests without a GPU.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#define SPLINE_HOST
+#define ON_HOST
 #define __device__
 #define __global__
 #define __launch_bounds__(...)
@@ -27,6 +27,15 @@ inline thread_local Dim blockIdx, threadIdx;
 inline pthread_barrier_t barrier;
 
 inline void __syncthreads() { pthread_barrier_wait(&barrier); }
+
+template <typename Real> Real atomicAdd(Real *target, Real value) {
+    Real before, after;
+    __atomic_load(target, &before, __ATOMIC_RELAXED);
+    do
+        after = before + value;
+    while (!__atomic_compare_exchange(target, &before, &after, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return before;
+}
 
 // As cudaLaunchKernel: arguments[i] points at the i-th argument.
 template <typename... A, std::size_t... I>

@@ -119,7 +119,7 @@ __device__ void backward(const T *raw, Batch<HERO> batch, const Real<T> *s, cons
     KERNELS(T, TYPE, false, all, false, open, K)                                                                         \
     KERNELS(T, TYPE, false, all, true, periodic, K)
 
-#ifdef SPLINE_HOST
+#ifdef ON_HOST
 #define OF_KNOTS(K) OF_TYPE(float, f32, K) OF_TYPE(half, f16, K) OF_TYPE(double, f64, K)
 #else
 #define OF_KNOTS(K) OF_TYPE(float, f32, K) OF_TYPE(half, f16, K)

@@ -10,19 +10,24 @@ def directions(count: int, seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-LOCATED = {
-    "triplane": lambda n: (encoding.locate_triplane(directions(n) * 0.9, 16), 3 * 16**2),
-    "cubemap": lambda n: (encoding.locate_cubemap(directions(n), 8), 6 * 8**2),
-    "line": lambda n: (encoding.locate_line(torch.rand(n, generator=torch.Generator().manual_seed(1)), 32), 32),
+POINTS = {
+    "triplane": (lambda n: directions(n) * 0.9, 16),
+    "cubemap": (directions, 8),
+    "line": (lambda n: torch.rand(n, generator=torch.Generator().manual_seed(1)), 32),
 }
 
 
-@pytest.mark.parametrize("kind", LOCATED)
+def located(kind: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    points, size = POINTS[kind]
+    return encoding.LOCATE[kind](points(count), size)
+
+
+@pytest.mark.parametrize("kind", POINTS)
 def test_values_and_gradients_equal_the_plain_twin(kind: str) -> None:
-    (index, weight), nodes = LOCATED[kind](500)
-    grid = encoding.Grid(nodes, 5)
+    (points, size), (index, weight) = POINTS[kind], located(kind, 500)
+    grid = encoding.Grid(kind, size, 5)
     plain = grid.table.detach().clone().requires_grad_()
-    out = grid(index, weight)
+    out = grid(points(500))
     twin = (plain[index] * weight[..., None]).sum(1)
     assert torch.allclose(out, twin, atol=1e-6)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
@@ -31,9 +36,9 @@ def test_values_and_gradients_equal_the_plain_twin(kind: str) -> None:
     assert torch.allclose(grid.table.grad, plain.grad, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", LOCATED)
+@pytest.mark.parametrize("kind", POINTS)
 def test_weights_add_up_to_one_and_rows_exist(kind: str) -> None:
-    (index, weight), nodes = LOCATED[kind](5000)
+    (index, weight), nodes = located(kind, 5000), encoding.nodes(kind, POINTS[kind][1])
     parts = 3 if kind == "triplane" else 1
     assert torch.allclose(weight.sum(-1), torch.full((5000,), float(parts)), atol=1e-5)
     assert (weight >= 0).all() and (index >= 0).all() and (index < nodes).all()
@@ -67,5 +72,4 @@ def test_line_hits_its_nodes() -> None:
 
 
 def test_empty_batch() -> None:
-    index, weight = encoding.locate_triplane(torch.zeros(0, 3), 8)
-    assert encoding.Grid(3 * 64, 4)(index, weight).shape == (0, 4)
+    assert encoding.Grid("triplane", 8, 4)(torch.zeros(0, 3)).shape == (0, 4)

@@ -22,7 +22,7 @@ from conftest import ROOT
 from test_cuda_kernels import CUDA, Case, compile_cpp, compiler, worst
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mi_neural_asset import splines
+from mi_neural_asset import launcher, splines
 from mi_neural_asset.splines import cuda, plain
 
 STREAM = 4711
@@ -76,7 +76,7 @@ class Host:
 
     def launch(self, name, entry, grid, block, arguments):
         assert self.inside and self.stream == STREAM
-        assert [type(x) for x in arguments] == 6 * [np.int64] + [np.int32]  # raw, channel, at, second, third, rows; channels
+        assert {type(x) for x in arguments} == {np.int64, np.int32}  # pointers and numbers of rows; other numbers
         cells = [ctypes.create_string_buffer(x.tobytes(), x.nbytes) for x in arguments]
         entry(*grid, *block, (ctypes.c_void_p * len(cells))(*map(ctypes.addressof, cells)))
         self.launches.append((name, grid, block, *map(int, arguments[5:])))
@@ -85,8 +85,8 @@ class Host:
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch):
     """Nothing compiled or said by one test is known to the next."""
-    caches = (cuda._module, cuda._kernel, cuda.usable)
-    monkeypatch.setattr(cuda, "_complained", False)
+    caches = (launcher.program, launcher._entry, launcher.usable)
+    monkeypatch.setattr(launcher, "_complained", False)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -144,6 +144,18 @@ def test_log_density_and_gradient(device, knots, periodic, dtype):
     values = cuda.log_density(own, leaf, knots, periodic)
     assert torch.equal(values[:, ::2], value[:, ::2])
     assert torch.equal(values[:, 1], cuda.log_density(own[:, 1], leaf[:, 1], knots, periodic))
+
+
+@every_spline
+def test_log_likelihood(device, knots, periodic, dtype):
+    """The sum and its gradient are those of the density of one channel."""
+    case = Case(knots, periodic, False, dtype)
+    s, leaf, weight = case.at.to(device), case.raw[:, 1].to(device).requires_grad_(), case.incoming[:, 1].to(device)
+    total, gradient = cuda.log_likelihood(s, leaf, weight, knots, periodic)
+    values = cuda.log_density(s, leaf, knots, periodic)
+    values.backward(weight)
+    assert torch.equal(gradient, leaf.grad) and not total.requires_grad
+    assert torch.allclose(total, (weight * values.detach()).sum(), rtol=1e-5, atol=1e-4)
 
 
 @every_spline
@@ -214,21 +226,21 @@ def test_compiled_once(host):
 @pytest.mark.parametrize("knots", cuda.KNOTS)
 def test_every_entry_point_asked_for_exists(host, monkeypatch, tmp_path, knots):
     asked = []
-    monkeypatch.setattr(cuda, "_kernel", lambda name, *_: asked.append(name) or (lambda *_: None))
+    monkeypatch.setattr(launcher, "_entry", lambda name, definitions, entry, _: asked.append(entry) or (lambda *_: None))
     for periodic, dtype in product((False, True), cuda.TYPES):
         raw = torch.zeros(2, 3, plain.raw_size(knots, periodic), dtype=dtype, requires_grad=True)
         cuda.log_density(torch.zeros(2, 3), raw, knots, periodic).sum().backward()
         cuda.sample(torch.zeros(2), raw, knots, periodic, torch.zeros(2, dtype=torch.long))
     (tmp_path / "cuda_fp16.h").touch()
     command = [compiler("g++"), "-E", "-P", "-D__CUDACC__", f"-DSPLINE_KNOTS={knots}", f"-I{tmp_path}", "-x", "c++", "-"]
-    text = subprocess.run(command, input=cuda.source(), capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(command, input=launcher.source("spline"), capture_output=True, text=True, check=True).stdout
     there = re.findall(r"__global__ void __launch_bounds__\(BLOCK, 16\) (spline_\w+)\(", text)
     assert len(there) == 24 and len(set(asked)) == 12 and set(asked) <= set(there)
 
 
 def test_which_twin(monkeypatch):
     """By type and device; the tensors are described, not allocated."""
-    monkeypatch.setattr(cuda, "_module", lambda knots, device: None)
+    monkeypatch.setattr(launcher, "program", lambda *_: None)
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("error")
         s, raw = torch.zeros(5, device="cuda:0"), torch.zeros(5, 49, device="cuda:0")
@@ -293,20 +305,22 @@ def test_sources_are_found_in_a_wheel_and_importing_compiles_nothing(tmp_path):
     package = tmp_path / "mi_neural_asset"
     shutil.copytree(ROOT / "mi_neural_asset/splines", package / "splines", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(CUDA, package / "cuda")  # as [tool.hatch.build.targets.wheel.sources] lays it out
-    shutil.copy(ROOT / "mi_neural_asset/layout.py", package)
+    for module in ("layout", "launcher"):
+        shutil.copy(ROOT / f"mi_neural_asset/{module}.py", package)
     (package / "__init__.py").touch()
     code = """if True:
         import sys, torch
+        from mi_neural_asset import launcher
         from mi_neural_asset.splines import cuda
         assert "cupy" not in sys.modules and not torch.cuda.is_initialized()
-        assert not cuda._module.cache_info().currsize
-        print(cuda.folder("cuda"), cuda.source(), sep="\\n", end="")
+        assert not launcher.program.cache_info().currsize
+        print(launcher.folder("cuda"), launcher.source("spline"), sep="\\n", end="")
         """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     where, _, text = done.stdout.partition("\n")
     assert Path(where) == package / "cuda"
-    assert text == cuda.source() and cuda.folder("cuda") == ROOT / "cuda"
+    assert text == launcher.source("spline") and launcher.folder("cuda") == ROOT / "cuda"
     assert '#include "spline.cuh"' not in text and "namespace spline" in text
 
 

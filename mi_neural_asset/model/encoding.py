@@ -1,7 +1,8 @@
 """Feature grids: triplane for positions, cubemap for directions, 1D grid for numbers in [0, 1].
 
 A grid is a table [nodes, columns]; an encoding is a weighted sum of a few of its rows.  Networks that read the same point
-share one look-up: each owns some of the columns.  `locate_*` give rows and weights, `Grid` sums.
+share one look-up: each owns some of the columns.  `locate_*` give rows and weights, `Grid` sums; on a GPU one kernel does both
+(`encoding_cuda`), where CuPy is installed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from . import encoding_cuda
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -36,19 +39,28 @@ class Grid(nn.Module):
     """A table of features.
 
     Args:
-        nodes: rows.
-        columns: features a row.
+        kind: "triplane" (positions), "cubemap" (directions) or "line" (numbers).
+        size: nodes along a side.
+        columns: features a node.
     """
 
-    def __init__(self, nodes: int, columns: int) -> None:
+    def __init__(self, kind: str, size: int, columns: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.empty(nodes, columns))
+        self.kind, self.size = kind, size
+        self.table = nn.Parameter(torch.empty(nodes(kind, size), columns))
         if self.table.device.type != "meta":
             nn.init.normal_(self.table, std=0.1)
 
-    def forward(self, index: Tensor, weight: Tensor) -> Tensor:
-        """Encodings [N, columns] from rows and weights, each [N, k]."""
-        return _WeightedRows.apply(self.table, index, weight)
+    def forward(self, points: Tensor) -> Tensor:
+        """Encodings [N, columns] of positions or directions [N, 3], or numbers [N]; the gradient goes to the table alone."""
+        if points.is_cuda and encoding_cuda.fits(points, self.table):
+            return encoding_cuda.encode(self.table, points, self.kind, self.size)
+        return _WeightedRows.apply(self.table, *LOCATE[self.kind](points, self.size))
+
+
+def nodes(kind: str, size: int) -> int:
+    """Rows of a table."""
+    return {"triplane": 3 * size**2, "cubemap": 6 * size**2, "line": size}[kind]
 
 
 def _bilinear(x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -88,3 +100,6 @@ def locate_line(s: Tensor, size: int) -> tuple[Tensor, Tensor]:
     i = p.long().clamp_max(size - 2)
     f = p - i
     return torch.stack([i, i + 1], -1), torch.stack([1 - f, f], -1)
+
+
+LOCATE = {"triplane": locate_triplane, "cubemap": locate_cubemap, "line": locate_line}

@@ -18,7 +18,7 @@ from torch.nn import functional
 from .. import splines
 from .config import ModelConfig
 from .coordinates import coordinates, cylinder, from_frame, to_frame, turn
-from .encoding import Grid, locate_cubemap, locate_line, locate_triplane
+from .encoding import Grid
 from .network import MLP
 from .proxy import Proxy
 
@@ -39,10 +39,10 @@ class FarField(nn.Module):
         self.config = config
         self.proxy = Proxy(config.proxy, config.proxy_margin)  # where rays that leave the asset start
         f = config.features
-        self.position_grid = Grid(3 * config.triplane**2, 3 * f)  # columns: steps 1 and 2 of the sampler, value
-        self.direction_grid = Grid(6 * config.cubemap**2, 3 * f)
-        self.incident_grid = Grid(6 * config.cubemap**2, f)  # w_i, for the value
-        self.s1_grid = Grid(config.line, f)  # for step 2
+        self.position_grid = Grid("triplane", config.triplane, 3 * f)  # columns: steps 1 and 2 of the sampler, value
+        self.direction_grid = Grid("cubemap", config.cubemap, 3 * f)
+        self.incident_grid = Grid("cubemap", config.cubemap, f)  # w_i, for the value
+        self.s1_grid = Grid("line", config.line, f)  # for step 2
         self._coordinates = coordinates(config.coordinates, self.proxy)
         known = 2 * f + self._coordinates.site_inputs + config.surroundings
         sizes = (known, known + f)
@@ -68,8 +68,8 @@ class FarField(nn.Module):
             occlusion: what `Occlusion` says about x_o, [N, config.surroundings]; may be left out where that is 0.
         """
         f = self.config.features
-        positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
-        directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
+        positions = self.position_grid(x_o)
+        directions = self.direction_grid(w_o)
         plain = [self._coordinates.site(n, w_o), *([] if occlusion is None else [occlusion])]
         columns = [slice(j * f, (j + 1) * f) for j in range(3)]
         return [torch.cat([positions[:, c], directions[:, c], *plain], -1) for c in columns]
@@ -88,11 +88,11 @@ class FarField(nn.Module):
     def value(self, sites: list[Tensor], w: Tensor, n: Tensor) -> Tensor:
         """F'(x_o, w_o, w), per steradian, non-negative: [N, 3]."""
         axis = self._to_frame(w, n)
-        features = self.incident_grid(*locate_cubemap(axis, self.config.cubemap))
+        features = self.incident_grid(axis)
         return functional.softplus(self.value_net(torch.cat([sites[2], features, axis], -1))[..., 0] + VALUE_OFFSET)
 
     def _raw(self, j: int, sites: list[Tensor], s1: Tensor | None) -> Tensor:
-        inputs = sites[j] if s1 is None else torch.cat([sites[j], self.s1_grid(*locate_line(s1, self.config.line))], -1)
+        inputs = sites[j] if s1 is None else torch.cat([sites[j], self.s1_grid(s1)], -1)
         return self.steps[j](inputs)
 
     def log_square_density(self, sites: list[Tensor], s: Tensor) -> Tensor:

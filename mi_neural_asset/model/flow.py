@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import splines
 from .config import ModelConfig
 from .coordinates import Exit
-from .encoding import Grid, locate_cubemap, locate_line
+from .encoding import Grid
 from .network import MLP
 from .summed import Loss, summed_thirds
 
@@ -31,10 +31,10 @@ class Flow(nn.Module):
     def __init__(self, config: ModelConfig, site_inputs: list[int], exit_inputs: int) -> None:
         super().__init__()
         f = config.features
-        self.knots, self.line, self.cubemap = config.knots, config.line, config.cubemap
-        self.s1_grid = Grid(config.line, f)  # for step 2
-        self.exit_grid = Grid(6 * config.cubemap**2, 2 * f)  # (s1, s2) as a direction, for steps 3 and 4
-        self.s3_grid = Grid(config.line, f)  # for step 4
+        self.knots = config.knots
+        self.s1_grid = Grid("line", config.line, f)  # for step 2
+        self.exit_grid = Grid("cubemap", config.cubemap, 2 * f)  # (s1, s2) as a direction, for steps 3 and 4
+        self.s3_grid = Grid("line", config.line, f)  # for step 4
         extra = (0, f, f + exit_inputs, 2 * f + exit_inputs)
         self.steps = nn.ModuleList(
             MLP(site_inputs[j] + extra[j], config.width, config.depth, splines.raw_size(config.knots, PERIODIC[j]))
@@ -47,11 +47,11 @@ class Flow(nn.Module):
 
     def inputs_2(self, site: list[Tensor], s1: Tensor) -> list[Tensor]:
         """Input of step 2, s1: [N]."""
-        return [*site, self.s1_grid(*locate_line(s1, self.line))]
+        return [*site, self.s1_grid(s1)]
 
     def exit_features(self, exit_: Exit) -> tuple[Tensor, Tensor]:
         """What steps 3 and 4 read from the grid of (s1, s2): [N, F] each."""
-        return self.exit_grid(*locate_cubemap(exit_.axis, self.cubemap)).chunk(2, -1)
+        return self.exit_grid(exit_.axis).chunk(2, -1)
 
     def inputs_3(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Input of step 3."""
@@ -59,7 +59,7 @@ class Flow(nn.Module):
 
     def inputs_4(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor], s3: Tensor) -> list[Tensor]:
         """Input of step 4, s3: [N]."""
-        return [*site, features[1], exit_.extra, self.s3_grid(*locate_line(s3, self.line))]
+        return [*site, features[1], exit_.extra, self.s3_grid(s3)]
 
     def raw(self, j: int, inputs: list[Tensor]) -> Tensor:
         """Raw numbers of step j (0 to 3), [N, 3, raw_size]."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .config import ModelConfig
 from .coordinates import Exit, coordinates
-from .encoding import Grid, locate_cubemap, locate_triplane
+from .encoding import Grid
 from .flow import Flow
 from .network import MLP
 from .probes import ProbeTables
@@ -34,8 +34,8 @@ class Transport(nn.Module):
         self.proxy = Proxy(config.proxy, config.proxy_margin)
         self.coordinates = coordinates(config.coordinates, self.proxy)
         f = config.features
-        self.position_grid = Grid(3 * config.triplane**2, 5 * f)  # columns: steps 1 to 4, albedo
-        self.direction_grid = Grid(6 * config.cubemap**2, 5 * f)
+        self.position_grid = Grid("triplane", config.triplane, 5 * f)  # columns: steps 1 to 4, albedo
+        self.direction_grid = Grid("cubemap", config.cubemap, 5 * f)
         self.probes = ProbeTables(config.probes) if config.probes else None
         known = 2 * f + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
         inputs = [known + len(range(2 * config.occlusion)[self._heard(j)]) for j in range(5)]
@@ -66,8 +66,8 @@ class Transport(nn.Module):
             n: unit normals at x_o, [N, 3].
             occlusion: what `Occlusion` says about x_o, [N, config.surroundings]; may be left out where that is 0.
         """
-        positions = self.position_grid(*locate_triplane(x_o, self.config.triplane))
-        directions = self.direction_grid(*locate_cubemap(w_o, self.config.cubemap))
+        positions = self.position_grid(x_o)
+        directions = self.direction_grid(w_o)
         plain = self.coordinates.site(n, w_o)
         if occlusion is None:
             occlusion = plain.new_empty(plain.shape[0], 0)

@@ -1,111 +1,38 @@
-"""Splines on NVIDIA GPUs: the kernels of `cuda/spline.cu`, one thread a spline, launched by CuPy.
+"""Splines on NVIDIA GPUs: the kernels of `cuda/spline.cu`, one thread a spline (see `mi_neural_asset.launcher`).
 
-NVRTC compiles them for the device at hand when a number of bins is first met, a few seconds; CuPy keeps the result on disk.  They
-run on torch's current stream and on the tensors' own memory: nothing is copied, nothing waits for the device, and a launch may be
-captured in a CUDA graph once its kernels are compiled.  Raw numbers are float32 or float16, all else is float32, arithmetic too.
+Raw numbers are float32 or float16, all else is float32, arithmetic too.
 """
 
 from __future__ import annotations
-
-import warnings
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..layout import folder
-
-if TYPE_CHECKING:
-    import cupy
+from .. import launcher
 
 BLOCK = 64  # threads of a block, as in spline.cu
 KNOTS = range(2, 33)  # numbers of bins; more are left to the plain twin, as on the CPU
 TYPES = {torch.float32: "f32", torch.float16: "f16"}  # of the raw numbers
 
-_complained = False
+
+def _definitions(knots: int) -> tuple[str, ...]:
+    return (f"-DSPLINE_KNOTS={knots}",)
 
 
-def source() -> str:
-    """The kernels as one text, for CuPy's cache on disk knows a program by its text, without the files that it includes.
-
-    Raises:
-        FileNotFoundError: neither a checkout nor a wheel holds the folder `cuda`.
-    """
-    kernels, formulas = ((folder("cuda") / f"spline.{suffix}").read_text(encoding="utf-8") for suffix in ("cu", "cuh"))
-    return kernels.replace('#include "spline.cuh"', formulas.replace("#pragma once", ""))
-
-
-@cache
-def _module(knots: int, device: int) -> cupy.RawModule:
-    """All entry points for a number of bins, compiled for a device."""
-    import cupy
-
-    module = cupy.RawModule(code=source(), options=("-std=c++17", f"-DSPLINE_KNOTS={knots}"))
-    with torch.cuda.device(device):
-        module.compile()
-    return module
-
-
-@cache
-def _kernel(name: str, knots: int, device: int) -> cupy.RawKernel:
-    return _module(knots, device).get_function(name)
-
-
-@cache
-def usable(knots: int, device: int) -> bool:
+def usable(knots: int, device: int | None) -> bool:
     """Whether there are kernels for `knots` bins on CUDA device number `device`; the first time that there should be, says why not."""
-    if knots not in KNOTS:
-        return False
-    try:
-        _module(knots, device)
-    except Exception as error:  # no CuPy, no NVRTC, an old driver, ...: whatever it is, the plain twin serves
-        _complain(error)
-        return False
-    return True
-
-
-def _complain(error: Exception) -> None:
-    """Say once in a process that the plain twin has to do, why, and what helps."""
-    global _complained
-    if _complained:
-        return
-    _complained = True
-    extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
-    reason = (str(error).strip() or "no message").splitlines()[0]
-    warnings.warn(
-        f"splines on the GPU are done by plain torch, which is slower: {type(error).__name__}: {reason}\n"
-        f"`pip install 'mi-neural-asset[{extra}]'` brings CuPy and the compiler that the kernels need",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-
-
-class _CurrentStream:
-    """torch's current stream by the CUDA stream protocol (torch has it itself from 2.10 on)."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.pointer = torch.cuda.current_stream(device).cuda_stream
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self.pointer  # the protocol's version, the stream
+    return knots in KNOTS and launcher.usable("spline", _definitions(knots), device)
 
 
 def _launch(operation: str, knots: int, periodic: bool, raw: Tensor, channel: Tensor | None, *tensors: Tensor) -> None:
     """Launch an entry point of spline.cu on contiguous tensors: raw [N, C, raw_size], channel [N] or, for every channel, None."""
     rows, channels, _ = raw.shape
-    splines = rows * channels if channel is None else rows
-    if splines == 0:
-        return
-    import cupy
-
-    name = f"spline_{operation}_{'all' if channel is None else 'hero'}_{TYPES[raw.dtype]}_{'periodic' if periodic else 'open'}_k{knots}"
-    kernel = _kernel(name, knots, raw.device.index)
-    pointers = [np.int64(0 if tensor is None else tensor.data_ptr()) for tensor in (raw, channel, *tensors)]
-    with torch.cuda.device(raw.device), cupy.cuda.Stream.from_external(_CurrentStream(raw.device)):
-        kernel((-(-splines // BLOCK),), (BLOCK,), (*pointers, np.int64(rows), np.int32(channels)))
+    which, splines = ("all", rows * channels) if channel is None else ("hero", rows)
+    entry = f"spline_{operation}_{which}_{TYPES[raw.dtype]}_{'periodic' if periodic else 'open'}_k{knots}"
+    numbers = np.int64(rows), np.int32(channels)
+    launcher.launch("spline", _definitions(knots), entry, splines, BLOCK, (raw, channel, *tensors), *numbers)
 
 
 class _LogDensity(torch.autograd.Function):
