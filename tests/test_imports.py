@@ -15,10 +15,10 @@ HEAVY = ("torch", "mitsuba", "drjit", "cupy")
 
 # What each room may import of the package, and of the heavy libraries.
 ALLOWED = {
-    "splines": {"splines", "layout", "torch", "drjit", "cupy"},
+    "splines": {"splines", "launcher", "torch", "drjit"},
     "threads": {"drjit", "torch"},
     "distributed": {"memory", "threads", "torch"},
-    "model": {"model", "splines", "torch"},
+    "model": {"model", "splines", "launcher", "torch"},
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
     "probes": {"asset", "interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
@@ -45,6 +45,7 @@ ALLOWED = {
     "images": {"files", "mitsuba"},
     "scene_xml": set(),
     "layout": set(),
+    "launcher": {"layout", "torch", "cupy"},
     "register": {"layout", "mitsuba"},
     "loading": {"scene_xml", "mitsuba"},
 }
