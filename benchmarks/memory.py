@@ -14,6 +14,8 @@ import resource
 import subprocess
 import sys
 
+import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
+
 SIZE = 256
 
 
@@ -41,8 +43,6 @@ def scene_of(kind: str, weights: str) -> dict:
 def child(kind: str, weights: str, lanes: int) -> None:
     """Render one pass of so many lanes, print the peak of the process before and after."""
     import mitsuba as mi
-
-    import mi_neural_asset  # noqa: F401 (registers the plugins)
 
     mi.set_variant("llvm_ad_rgb")
     scene = scene_of(kind, weights)
