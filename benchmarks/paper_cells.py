@@ -243,7 +243,7 @@ class Bench:
         ray, _ = scene.sensors()[0].sample_ray(0.0, 0.0, film, mi.Point2f(0.5))
         assets = SceneAssets(scene)
         model, instance = (np.asarray(found).reshape(size, size) for found in assets.lookup(scene.ray_intersect(ray)))
-        names = {handle.instance.id(): (model > 0) & (instance == k) for k, handle in enumerate(assets.handles)}
+        names = {handle.instance.id().removesuffix("_instance"): (model > 0) & (instance == k) for k, handle in enumerate(assets.handles)}
         return {**names, "around": model == 0}
 
     def memory(self, asset: str, method: str, variant: str | None) -> float:
