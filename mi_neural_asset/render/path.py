@@ -282,6 +282,7 @@ class PathTracer:
             found.append(event.lobe_sampling(randoms.next_2d(index), randoms.next_2d(index)))
         for lit, light in found:
             dr.scatter_add(radiance, take(β, lit) * light, take(index, lit))
+            dr.eval(radiance)  # kernels of other widths would run beside it, and threads decide in which order values are added
         z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
         keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
         if model.separate_direct:
