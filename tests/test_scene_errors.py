@@ -72,7 +72,7 @@ FILES = {
     "another kind": ({**sample().content, "kind": "far_field"}, "weights.incident_grid.table: is missing"),
     "a checkpoint": ({"magic": CHECKPOINT}, "it is a checkpoint of an unfinished bake: continue that with --resume"),
     "weights alone": (sample().content["weights"], "it is a plain torch state dict"),
-    "a newer version": ({**sample().content, "version": 4}, "the file has format 4.*upgrade mi_neural_asset"),
+    "a newer version": ({**sample().content, "version": 5}, "the file has format 5.*upgrade mi_neural_asset"),
 }
 
 
