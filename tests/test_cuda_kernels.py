@@ -39,6 +39,29 @@ def compile_cpp(arguments: list[str | Path]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def run_sanitized(folder: Path, main: str, sanitizers: str, *more: str) -> None:
+    """Compile a program that ends by saying "done", run it, and see that the sanitizers have nothing to say."""
+    (folder / "main.cpp").write_text(main)
+    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-g", "-O1", *more, f"-I{CUDA}"]
+    compile_cpp([*flags, folder / "main.cpp", "-o", folder / "main"])
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run([folder / "main"], capture_output=True, text=True, env=environment, timeout=120)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("ThreadSanitizer cannot run under this kernel's address layout")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def ptxas_report(folder: Path, source: str, architecture: str, *more: str) -> tuple[str, list[tuple[str, ...]], list[int]]:
+    """What ptxas says of a source: all of it; stack frame, spill stores and loads of each function; registers of each."""
+    flags = ["-std=c++17", "-Werror", "all-warnings", "-cubin", f"-arch={architecture}", "-Xptxas", "-v", *more]
+    command = [compiler("nvcc"), *flags, str(CUDA / source), "-o", str(folder / "kernels.cubin")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = done.stdout + done.stderr
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    return report, frames, [int(n) for n in re.findall(r"Used (\d+) registers", report)]
+
+
 class Kernels:
     """The entry points of spline.cu on torch tensors, in a grid of BLOCKS x THREADS."""
 
@@ -300,28 +323,15 @@ int main() {
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers(tmp_path: Path, sanitizers: str) -> None:
     """No access out of bounds, no undefined behaviour, no race between the threads of a block."""
-    (tmp_path / "main.cpp").write_text(MAIN)
-    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-g", "-O1", "-DSPLINE_KNOTS=12", f"-I{CUDA}"]
-    compile_cpp([*flags, tmp_path / "main.cpp", "-o", tmp_path / "main"])
-    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
-    done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, env=environment, timeout=120)
-    if "unexpected memory mapping" in done.stderr:
-        pytest.skip("ThreadSanitizer cannot run under this kernel's address layout")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    run_sanitized(tmp_path, MAIN, sanitizers, "-DSPLINE_KNOTS=12")
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_90"])
 @pytest.mark.parametrize("knots", [pytest.param(k, marks=() if k == 32 else pytest.mark.slow) for k in (12, 16, 24, 32)])
 def test_registers(tmp_path: Path, knots: int, architecture: str) -> None:
     """ptxas spills nothing and keeps to 64 registers: 16 blocks of 64 threads on a multiprocessor."""
-    flags = ["-std=c++17", "-Werror", "all-warnings", "-cubin", f"-arch={architecture}", "-Xptxas", "-v", f"-DSPLINE_KNOTS={knots}"]
-    command = [compiler("nvcc"), *flags, str(CUDA / "spline.cu"), "-o", str(tmp_path / "spline.cubin")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    report = done.stdout + done.stderr
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    registers = re.findall(r"Used (\d+) registers", report)
+    report, frames, registers = ptxas_report(tmp_path, "spline.cu", architecture, f"-DSPLINE_KNOTS={knots}")
     entries = re.findall(rf"Compiling entry function 'spline_\w+_k{knots}'", report)
     assert len(entries) == len(registers) == len(frames) == 24
     assert set(frames) == {("0", "0", "0")}
-    assert max(map(int, registers)) <= 64
+    assert max(registers) <= 64

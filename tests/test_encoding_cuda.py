@@ -4,14 +4,11 @@ As test_cuda_kernels.py and test_splines_cuda.py do it for the splines; each num
 """
 
 import ctypes
-import os
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from test_cuda_kernels import BLOCKS, CUDA, THREADS, TYPES, compile_cpp, compiler
+from test_cuda_kernels import BLOCKS, CUDA, THREADS, TYPES, compile_cpp, ptxas_report, run_sanitized
 from test_splines_cuda import device, forgetful, host, programs  # noqa: F401  (fixtures)
 
 from mi_neural_asset.model import encoding, encoding_cuda
@@ -136,28 +133,15 @@ int main() {
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers(tmp_path: Path, sanitizers: str) -> None:
     """No access out of bounds, no undefined behaviour, no race between threads that add to one node."""
-    (tmp_path / "main.cpp").write_text(MAIN)
-    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{CUDA}"]
-    compile_cpp([*flags, tmp_path / "main.cpp", "-o", tmp_path / "main"])
-    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
-    done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, env=environment, timeout=120)
-    if "unexpected memory mapping" in done.stderr:
-        pytest.skip("ThreadSanitizer cannot run under this kernel's address layout")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    run_sanitized(tmp_path, MAIN, sanitizers)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_90"])
 def test_registers(tmp_path: Path, architecture: str) -> None:
     """ptxas spills nothing, uses no stack, and keeps to 64 registers."""
-    flags = ["-std=c++17", "-Werror", "all-warnings", "-cubin", f"-arch={architecture}", "-Xptxas", "-v"]
-    command = [compiler("nvcc"), *flags, str(CUDA / "encoding.cu"), "-o", str(tmp_path / "encoding.cubin")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    report = done.stdout + done.stderr
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    registers = re.findall(r"Used (\d+) registers", report)
+    _, frames, registers = ptxas_report(tmp_path, "encoding.cu", architecture)
     assert len(registers) == len(frames) == 12 and set(frames) == {("0", "0", "0")}
-    assert max(map(int, registers)) <= 64
+    assert max(registers) <= 64
 
 
 @every_kind
