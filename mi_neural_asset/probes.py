@@ -18,7 +18,7 @@ from .asset.bounds import rims
 from .asset.build import build_mesh
 from .asset.vocabulary import ANALYTIC
 from .interop import to_torch, to_vector
-from .model.probes import AZIMUTHS, BANDS, CORNERS
+from .model.probes import CORNERS
 
 LONGEST = 0.08  # longest edge, in radii
 NEAREST = 0.01  # probes of one orientation are not closer than that, in radii
@@ -88,24 +88,6 @@ class ProbeMesh:
         weights = torch.stack([1 - b - c, b, c], -1)
         return (torch.cat([self.corners[triangle].float(), weights], -1) * met[:, None]).to(x.device)
 
-    def views(self, boundary: mi.Scene) -> Tensor:
-        """|n . d| V(d) of each probe in the directions of the tables, [P, BANDS AZIMUTHS].
-
-        Args:
-            boundary: all shapes of the asset.
-        """
-        if self.scene is None:
-            return torch.zeros(0, BANDS * AZIMUTHS)
-        return torch.stack([self._seen(boundary, d) for d in directions()], -1)
-
-    def _seen(self, boundary: mi.Scene, d: Tensor) -> Tensor:
-        """|n . d| V(d) of all probes, [P]."""
-        cosine = self.normals @ d
-        start = self.points + OFFSET * cosine.sign()[:, None] * self.normals
-        along = mi.Vector3f(*(dr.opaque(mi.Float, v) for v in d.tolist()))
-        ray = mi.Ray3f(to_vector(start * self.scale + self.center, mi.Point3f), along)
-        return cosine.abs().float() * to_torch(dr.select(boundary.ray_test(ray), mi.Float(0), mi.Float(1)))
-
 
 class Average:
     """Of numbers of the probes [P, ...]: half a value, half the mean of its neighbours along the mesh, weighted by area."""
@@ -123,15 +105,6 @@ class Average:
     def __call__(self, values: Tensor) -> Tensor:
         mean = (0.5 * values).index_add(0, self._a, self._weight * values[self._b])
         return torch.where(self._alone[:, None], values, mean)
-
-
-def directions() -> Tensor:
-    """The directions of the tables, band by band: [BANDS AZIMUTHS, 3]."""
-    z = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS * 2 - 1
-    phi = (torch.arange(AZIMUTHS, dtype=torch.float64) + 0.5) / AZIMUTHS * 2 * math.pi
-    z, phi = torch.meshgrid(z, phi, indexing="ij")
-    r = (1 - z * z).sqrt()
-    return torch.stack([r * phi.cos(), r * phi.sin(), z], -1).view(-1, 3)
 
 
 def _clusters(vertices: Tensor, normals: Tensor, count: int) -> tuple[Tensor, Tensor]:

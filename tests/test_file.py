@@ -439,10 +439,10 @@ WEIGHT = "albedo_net"
 
 
 CASES = [
-    ("version", 5, r"version: the file has format 5.*upgrade mi_neural_asset"),
-    ("version", 3, r"version: the file has format 3.*bake it again"),
-    ("version", "1", r"version: expected 4"),
-    ("version", True, r"version: expected 4"),
+    ("version", 6, r"version: the file has format 6.*upgrade mi_neural_asset"),
+    ("version", 4, r"version: the file has format 4.*bake it again"),
+    ("version", "1", r"version: expected 5"),
+    ("version", True, r"version: expected 5"),
     ("kind", "near_field", r"kind: expected one of transport, far_field, got 'near_field'"),
     ("kind", "far_field", r"weights\.incident_grid\.table: is missing"),
     ("units", "", r"units: expected"),

@@ -119,8 +119,9 @@ def test_likelihood_by_thirds_and_its_gradient_equal_those_of_all_channels(monke
         value.backward()
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
-    thirds = model.log_likelihood_thirds(model.known(model.sites(x_o, w_o, n)), s, exit_, weight)
-    known, features = model.known(model.sites(x_o[:count], w_o[:count], n[:count])), model.flow.exit_features(exit_)
+    thirds = model.log_likelihood_thirds(model.known(model.sites(x_o, w_o, n)), s, exit_, n[:count], weight)
+    known = model.known(model.sites(x_o[:count], w_o[:count], n[:count]))
+    features = model.exit_features(known, exit_, n[:count])
     inputs = (
         model.inputs_1(known), model.inputs_2(known, s[:, 0]), model.inputs_3(known, exit_, features),
         model.inputs_4(known, exit_, features, s[:, 2]),

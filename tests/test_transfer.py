@@ -1,10 +1,13 @@
-"""Tables of probes: known transfers, colours, both ways of paths, and a slab that light crosses."""
+"""Tables of probes: known transfers against traced rays, colours, both ways of paths, and a slab that light crosses."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from mi_neural_asset.model.probes import AZIMUTHS, BANDS, CHANNELS
+from mi_neural_asset.model.coordinates import coordinates
+from mi_neural_asset.model.probes import AZIMUTHS, BANDS, CHANNELS, POOL
+from mi_neural_asset.model.proxy import Proxy
 
 BALL = {"type": "sphere", "to_world": torch.eye(4).tolist(), "radius": 1.0, "center": [0.0, 0.0, 0.0]}
 
@@ -28,52 +31,103 @@ class Known:
         )  # fmt: skip
 
 
-def _tables(mi, enters, leaves, beta, reciprocal=False, paths=100_000):  # noqa: ANN001, ANN202
+def known_tables(mi, system, enters, leaves, beta, reciprocal=False, paths=100_000):  # noqa: ANN001, ANN201
+    """Number of the probe nearest to a point, and all tables."""
     from mi_neural_asset.baking.transfer import probe_tables
     from mi_neural_asset.probes import ProbeMesh
 
     mesh = ProbeMesh([{"geometry": BALL}], [0.0, 0.0, 0.0], 1.0, 4096)
     known = Known(mi, torch.tensor(enters), torch.tensor(leaves), torch.tensor(beta))
-    tables = probe_tables(mesh, known, paths, 1 << 16, 3, reciprocal)
-    assert tables.shape == (len(mesh.points), CHANNELS, BANDS, AZIMUTHS)
-
-    def at(x):  # noqa: ANN001, ANN202
-        return tables[(mesh.points - torch.nn.functional.normalize(torch.tensor(x), dim=-1)).norm(dim=-1).argmin()].flatten(1)
-
-    return at
+    tables = probe_tables(mesh, system, known, paths, 1 << 16, 3, reciprocal)
+    count, wide = len(mesh.points), (BANDS // POOL, AZIMUTHS // POOL)
+    assert tables.density.shape == (count, CHANNELS, BANDS, AZIMUTHS)
+    assert tables.departure.shape == (count, *wide, 3) and tables.spread.shape == (count, *wide)
+    return (lambda x: int((mesh.points - unit(x)).norm(dim=-1).argmin())), tables
 
 
-def _cosines(n) -> torch.Tensor:  # noqa: ANN001
-    from mi_neural_asset.probes import directions
-
-    n = torch.nn.functional.normalize(torch.tensor(n, dtype=torch.float64), dim=-1)
-    return (directions() @ n).clamp_min(0).float()
+def unit(x) -> torch.Tensor:  # noqa: ANN001
+    return torch.nn.functional.normalize(torch.tensor(x), dim=-1)
 
 
-def test_a_table_is_the_view_of_where_paths_leave(llvm) -> None:  # noqa: ANN001
-    """Paths lead from one side of a ball to the other, in red and green: these tables see what is there; blue and all other probes
-    see their own half space.
+def traced(system, seen_from, leaves, count=400_000):  # noqa: ANN001, ANN201
+    """By tracing: w_i of a cosine's distribution at `leaves` on the unit ball, u_i where it meets the proxy, (s1, s2) as seen from
+    `seen_from`: density [BANDS, AZIMUTHS] and, of wide cells, the number, and the mean and spread of w_i - d.
+    """
+    g = torch.Generator().manual_seed(7)
+    x_o, x_i = (unit(x).expand(count, 3) for x in (seen_from, leaves))
+    w = torch.nn.functional.normalize(torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=-1) + x_i, dim=-1)
+    u, _ = system.proxy.exit(x_i, w)
+    s1, s2 = system.exit_to_square(u, x_o, x_o)
+    cell = (s1 * BANDS).long().clamp_max(BANDS - 1) * AZIMUTHS + (s2 * AZIMUTHS).long().clamp_max(AZIMUTHS - 1)
+    density = torch.bincount(cell, minlength=BANDS * AZIMUTHS).view(BANDS, AZIMUTHS) * (BANDS * AZIMUTHS / count)
+    wide = (cell // AZIMUTHS // POOL) * (AZIMUTHS // POOL) + cell % AZIMUTHS // POOL
+    offset = w - system.exit(s1, s2, x_o, x_o).d
+    sums = torch.zeros(BANDS * AZIMUTHS // POOL**2, 5).index_add_(
+        0, wide, torch.cat([torch.ones(count, 1), offset, (offset * offset).sum(-1, keepdim=True)], -1)
+    )
+    number = sums[:, :1].clamp_min(1)
+    return density, sums[:, 0], sums[:, 1:4] / number, (sums[:, 4:] / number).sqrt()[:, 0]
+
+
+def system_of(name: str):  # noqa: ANN201
+    return coordinates(name, Proxy("sphere", 2.0))
+
+
+@pytest.mark.parametrize("name", ["local", "paper"])
+def test_a_table_is_what_is_seen_of_where_paths_leave(llvm, name: str) -> None:  # noqa: ANN001
+    """Paths lead from one side of a ball to the other, in red and green: these tables hold what tracing finds from there; blue and
+    all other probes see their own half space.
     """
     here, there, aside = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2], [1.0, 0.1, 0.1]
-    at = _tables(llvm, here, there, [1.0, 0.5, 0.0])
-    for channel, n in ((0, there), (1, there), (2, here)):
-        assert (at(here)[channel] - _cosines(n)).abs().max() < 0.15
-    for x in (there, aside):
-        assert (at(x) - _cosines(x)).abs().max() < 0.15
+    system = system_of(name)
+    near, tables = known_tables(llvm, system, here, there, [1.0, 0.5, 0.0])
+    for seen_from, channel, leaves in ((here, 0, there), (here, 1, there), (here, 2, here), (there, 0, there), (aside, 2, aside)):
+        found, wanted = tables.density[near(seen_from), channel], traced(system, seen_from, leaves)[0]
+        assert wanted.mean() == pytest.approx(1, abs=1e-3) and found.mean() == pytest.approx(1, abs=0.03)
+        assert (found - wanted).abs().mean() < 0.08, (seen_from, channel)
+
+
+@pytest.mark.parametrize("name", ["local", "paper"])
+def test_departures_are_those_of_traced_rays(llvm, name: str) -> None:  # noqa: ANN001
+    here, there = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2]
+    system = system_of(name)
+    near, tables = known_tables(llvm, system, here, there, [1.0, 1.0, 1.0])
+    _, number, departure, spread = traced(system, here, there)
+    many, probe = number > 2000, near(here)
+    assert many.sum() > 15
+    assert (tables.departure[probe].flatten(0, 1) - departure)[many].norm(dim=-1).mean() < 0.03
+    assert (tables.spread[probe].flatten() - spread)[many].abs().mean() < 0.03
+    assert spread[many].mean() > 0.25  # far from none
 
 
 def test_paths_are_read_both_ways(llvm) -> None:  # noqa: ANN001
     here, there = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2]
-    at = _tables(llvm, here, there, [1.0, 1.0, 1.0], reciprocal=True)
-    assert (at(here) - _cosines(there)).abs().max() < 0.15 and (at(there) - _cosines(here)).abs().max() < 0.15
+    system = system_of("local")
+    near, tables = known_tables(llvm, system, here, there, [1.0, 1.0, 1.0], reciprocal=True)
+    for a, b in ((here, there), (there, here)):
+        assert (tables.density[near(a)] - traced(system, a, b)[0]).abs().mean() < 0.06
 
 
 def test_few_paths_count_little(llvm) -> None:  # noqa: ANN001
     """A handful of paths moves a table a little from the probe's own view, not all the way."""
     here, there = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2]
-    at = _tables(llvm, here, there, [1.0, 1.0, 1.0], paths=40)
-    own, other = ((at(here) - _cosines(n)).abs().mean() for n in (here, there))
+    system = system_of("local")
+    near, tables = known_tables(llvm, system, here, there, [1.0, 1.0, 1.0], paths=40)
+    own, other = ((tables.density[near(here)] - traced(system, here, x)[0]).abs().mean() for x in (here, there))
     assert 0 < own < other
+
+
+def test_some_paths_stand_for_many(llvm, monkeypatch) -> None:  # noqa: ANN001
+    """A bound on the paths of a probe changes noise, not the weight of its own view."""
+    from mi_neural_asset.baking import transfer
+
+    here, there = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2]
+    near, full = known_tables(llvm, system_of("local"), here, there, [1.0, 1.0, 1.0], paths=300)
+    monkeypatch.setattr(transfer, "MOST_PATHS", 16)
+    some = known_tables(llvm, system_of("local"), here, there, [1.0, 1.0, 1.0], paths=300)[1]
+    probe = near(here)
+    assert not torch.equal(some.density[probe], full.density[probe])
+    assert (some.density[probe] - full.density[probe]).abs().mean() < 0.05
 
 
 def test_light_crosses_a_thin_slab(llvm) -> None:  # noqa: ANN001
@@ -90,7 +144,7 @@ def test_light_crosses_a_thin_slab(llvm) -> None:  # noqa: ANN001
     sides = [half, llvm.ScalarTransform4f().translate([0, 0, -0.02]).rotate([1, 0, 0], 180)]
     shapes = [{"geometry": {"type": "rectangle", "to_world": [[float(s.matrix[i, j]) for j in range(4)] for i in range(4)]}} for s in sides]
     mesh = ProbeMesh(shapes, [0.0, 0.0, 0.0], 1.5, 4096)
-    tables = probe_tables(mesh, PathSampler(scene, [0.0, 0.0, 0.0], 1.5), 1 << 16, 1 << 16, 5, True)
-    middle = tables[(mesh.points[:, :2].norm(dim=-1) < 0.2) & (mesh.points[:, 2] > 0)].mean((0, 1)).mean(-1)
+    tables = probe_tables(mesh, system_of("local"), PathSampler(scene, [0.0, 0.0, 0.0], 1.5), 1 << 16, 1 << 16, 5, True)
+    middle = tables.density[(mesh.points[:, :2].norm(dim=-1) < 0.2) & (mesh.points[:, 2] > 0)].mean((0, 1)).mean(-1)
     below, above = middle[: BANDS // 2].mean(), middle[BANDS // 2 :].mean()
     assert above > below > 0.2 * above

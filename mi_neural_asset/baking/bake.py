@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
@@ -25,7 +26,9 @@ from ..asset.reciprocal import is_reciprocal
 from ..asset.validate import check
 from ..distributed import ALONE, Processes
 from ..files import Lock, remove_leftovers
+from ..model.coordinates import coordinates
 from ..model.kinds import build
+from ..model.probes import Tables
 from ..model.proxy import HULL_PLANES
 from ..probes import ProbeMesh
 from ..progress import Progress
@@ -173,7 +176,7 @@ class Bake:
         self.trainer = Trainer(model, self.buffer, c, self.processes)
         self.elapsed = 0.0
 
-    def _tables(self) -> torch.Tensor | None:
+    def _tables(self) -> Tables | None:
         """What the networks are told of the probes."""
         if self._probes is None:
             return None
@@ -181,7 +184,8 @@ class Bake:
         c = self.config
         fewer = c.probe_paths * self.minutes / 5 if self.minutes is not None else c.steps * c.batch / 4
         count, bulk, buffer = min(c.probe_paths, max(1, int(fewer))), c.share(self.processes.size).buffer, self.buffer
-        return probe_tables(self._probes, buffer.sampler, count, bulk, self.seed, buffer.reciprocal, self.processes)
+        placed = coordinates(c.model.coordinates, copy.deepcopy(self.trainer.model.proxy).cpu())
+        return probe_tables(self._probes, placed, buffer.sampler, count, bulk, self.seed, buffer.reciprocal, self.processes)
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     s, exit_ = model.square(batch.x_o[:k], batch.n[:k], batch.u[:k], batch.w_i[:k])
     beta = batch.beta[:k].unflatten(0, (3, -1))  # third c carries channel c
     weight = torch.stack([beta[c, :, c] for c in range(3)]).flatten()
-    nll = -model.log_likelihood_thirds(known, s, exit_, weight) / k
+    nll = -model.log_likelihood_thirds(known, s, exit_, batch.n[:k], weight) / k
     error = (model.albedo_of(known) - batch.beta).square().mean(-1)
     return nll, (error * batch.drawn).sum() / batch.drawn.sum()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..distributed import ALONE, Processes
 from ..model.far_field import FarField
+from ..model.probes import Tables
 from ..model.transport import Transport
 from ..threads import torch_at_work
 from .buffer import PathBuffer
@@ -46,7 +47,7 @@ class Trainer:
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
-    def start(self, mean: Tensor, tables: Tensor | None = None) -> None:
+    def start(self, mean: Tensor, tables: Tables | None = None) -> None:
         """Let the model begin at a mean throughput, [3], and with tables of the probes if it reads any: those of rank 0."""
         self.model.start(mean)
         if tables is not None:

@@ -91,6 +91,7 @@ class PaperCoordinates:
 
     site_inputs = 0  # numbers about x_o for all networks beside the encodings
     exit_inputs = 0  # numbers about u_i for the third and fourth networks
+    departure_inputs = 4  # numbers that `departure` tells them
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
@@ -118,6 +119,15 @@ class PaperCoordinates:
         """(s3, s4) from w_i: undoes `direction`."""
         return ((w[..., 2] + 1) / 2).clamp(0, 1), turn(w[..., 1], w[..., 0])
 
+    def departure(self, mean: Tensor, spread: Tensor, exit_: Exit, n: Tensor) -> Tensor:
+        """What the networks of w_i are told of how w_i departs from d: [N, departure_inputs].
+
+        Args:
+            mean: of w_i - d, in parts of the spread, [N, 3].
+            spread: root of the mean of |w_i - d|^2, [N].
+        """
+        return torch.cat([exit_.d + mean * spread[:, None], spread[:, None]], -1)
+
     def log_direction_density(self, s3: Tensor) -> Tensor:
         """log |d(s3, s4) / dw|, w in solid angle: [N]."""
         return torch.full_like(s3, -math.log(4 * math.pi))
@@ -143,6 +153,7 @@ class LocalCoordinates(PaperCoordinates):
 
     site_inputs = 4  # n, cos(theta_o)
     exit_inputs = 5  # d, half the log of the distance, n . d
+    departure_inputs = 3  # s3 of the spread, the mean along both axes
 
     def site(self, n: Tensor, w_o: Tensor) -> Tensor:
         """Plain inputs about (x_o, w_o): n and n . w_o, [N, 4]."""
@@ -176,6 +187,11 @@ class LocalCoordinates(PaperCoordinates):
         v = (offset * offset).sum(-1) / 4  # (1 - cos) / 2 without cancellation
         t, b = reference_axis(n, exit_.d)
         return v.clamp(0, 1) ** (1 / WARP_EXPONENT), turn((w * b).sum(-1), (w * t).sum(-1))
+
+    def departure(self, mean: Tensor, spread: Tensor, exit_: Exit, n: Tensor) -> Tensor:
+        """s3 of the spread, and the mean along the axes from which s4 is counted, in parts of the spread: [N, 3]."""
+        along = [(mean * axis).sum(-1) for axis in reference_axis(n, exit_.d)]
+        return torch.stack([(spread / 2).sqrt(), *along], -1)
 
     def log_direction_density(self, s3: Tensor) -> Tensor:
         """log |d(s3, s4) / dw|, w in solid angle: [N]; dw = 4 pi dv ds4, v = s3^4."""

@@ -53,13 +53,13 @@ class Flow(nn.Module):
         """What steps 3 and 4 read from the grid of (s1, s2): [N, F] each."""
         return self.exit_grid(exit_.axis).chunk(2, -1)
 
-    def inputs_3(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Input of step 3."""
-        return [*site, features[0], exit_.extra]
+    def inputs_3(self, site: list[Tensor], exit_: Exit, features: Tensor) -> list[Tensor]:
+        """Input of step 3; features: what its network reads from the grid of (s1, s2)."""
+        return [*site, features, exit_.extra]
 
-    def inputs_4(self, site: list[Tensor], exit_: Exit, features: tuple[Tensor, Tensor], s3: Tensor) -> list[Tensor]:
-        """Input of step 4, s3: [N]."""
-        return [*site, features[1], exit_.extra, self.s3_grid(s3)]
+    def inputs_4(self, site: list[Tensor], exit_: Exit, features: Tensor, s3: Tensor) -> list[Tensor]:
+        """Input of step 4, s3: [N]; features as in step 3."""
+        return [*site, features, exit_.extra, self.s3_grid(s3)]
 
     def raw(self, j: int, inputs: list[Tensor]) -> Tensor:
         """Raw numbers of step j (0 to 3), [N, 3, raw_size]."""

@@ -1,12 +1,13 @@
-"""Where light leaves that meets the surface near a probe: tables that tell the networks of u_i what they cannot learn quickly.
+"""Tables that tell the networks of u_i and of w_i what they cannot learn quickly, kept at points of the surface: the probes.
 
-A probe is a point of the surface with, for each colour channel and each of BANDS x AZIMUTHS directions d, the mean of |n . d| V(d)
-over the places where paths that enter there leave (V: nothing of the asset is in the way).  Directions are those of the unit
-square (s1, s2) of local coordinates: bands of equal area in s1, azimuths in s2.  The tables are made by
+Near every probe a table holds, for each colour channel and each of BANDS x AZIMUTHS cells of the unit square (s1, s2), a density of
+u_i; and, for cells POOL times as wide, how far w_i departs there from the direction of u_i.  The tables are made by
 `mi_neural_asset.baking.transfer`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,29 +15,53 @@ from torch.nn import functional
 
 CHANNELS = 3
 BANDS, AZIMUTHS = 12, 24
+POOL = 2
 CORNERS = 3  # probes that a point lies between
-DARK = 1e-3  # means below are told as darkness, not as a shape
+PEAK = 8.0  # larger densities are told as this; their mean over the square is one
+DARK = 0.01  # means of densities below are told as darkness, not as a shape
+LEAST_SPREAD = 1e-3  # of w_i about the direction of u_i, radians
+
+
+@dataclass
+class Tables:
+    """What is known of P probes."""
+
+    density: Tensor  # [P, CHANNELS, BANDS, AZIMUTHS] of u_i over the square (s1, s2)
+    departure: Tensor  # [P, BANDS / POOL, AZIMUTHS / POOL, 3] mean of w_i - d, d the direction of u_i
+    spread: Tensor  # [P, BANDS / POOL, AZIMUTHS / POOL] root of the mean of |w_i - d|^2
+
+    @classmethod
+    def empty(cls) -> Tables:
+        """Of no probe."""
+        wide = BANDS // POOL, AZIMUTHS // POOL
+        return cls(torch.zeros(0, CHANNELS, BANDS, AZIMUTHS), torch.zeros(0, *wide, 3), torch.zeros(0, *wide))
 
 
 class ProbeTables(nn.Module):
-    """The tables of `count` probes; unused ones are zero.
+    """The tables of `count` probes, as bytes; unused ones are zero.
 
-    Both are stored as bytes v, which stand for (v / 255)^2; what is read are these numbers, made when they are first asked for.
+    A byte v stands for a density PEAK (v / 255)^2, for a spread 2 (v / 255)^2, and for a component of a departure, in parts of the
+    spread, (v - 128) / 127.  What is read are these numbers, made when they are first asked for.
     """
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._read: tuple[Tensor, int, Tensor, Tensor] | None = None  # rings, their version, numbers of bands and of rings
+        self._read: tuple[Tensor, int, tuple[Tensor, ...]] | None = None  # rings, their version, the numbers
         self.register_buffer("rings", torch.zeros(count, CHANNELS, BANDS, AZIMUTHS, dtype=torch.uint8))
         self.register_buffer("bands", torch.zeros(count, CHANNELS, BANDS, dtype=torch.uint8))
+        self.register_buffer("departures", torch.zeros(count, BANDS // POOL, AZIMUTHS // POOL, 4, dtype=torch.uint8))
 
     band_inputs = CHANNELS * BANDS
     ring_inputs = CHANNELS * AZIMUTHS
 
-    def fill(self, tables: Tensor) -> None:
-        """Take tables [P, CHANNELS, BANDS, AZIMUTHS] with numbers in [0, 1], P at most `count`."""
-        self.rings[: len(tables)] = _bytes(tables)
-        self.bands[: len(tables)] = _bytes(tables.mean(-1))
+    def fill(self, tables: Tables) -> None:
+        """Take the tables of at most `count` probes."""
+        rows = slice(len(tables.density))
+        self.bands[rows] = _bytes(tables.density.mean(-1) / PEAK)
+        spread = _bytes(tables.spread / 2)
+        relative = tables.departure / tables.spread.clamp_min(LEAST_SPREAD)[..., None]
+        self.departures[rows] = torch.cat([(relative.clamp(-1, 1) * 127 + 128).round().to(torch.uint8), spread[..., None]], -1)
+        self.rings[rows] = _bytes(tables.density / PEAK)
 
     def of_bands(self, place: Tensor) -> Tensor:
         """The distribution over bands, in each channel relative to its mean: [N, CHANNELS BANDS].
@@ -49,23 +74,52 @@ class ProbeTables(nn.Module):
 
     def of_ring(self, place: Tensor, s1: Tensor) -> Tensor:
         """The distribution over azimuths at the height s1 [N], in each channel relative to its mean: [N, CHANNELS AZIMUTHS]."""
-        rows, weights = _places(place)
-        position = (s1 * BANDS - 0.5).clamp(0, BANDS - 1)
-        band = position.long().clamp_max(BANDS - 2)[:, None]
-        along = (position[:, None] - band) * weights
-        rows = rows * BANDS + band
-        return _relative(_weighted(self._numbers()[1], torch.cat([rows, rows + 1], -1), torch.cat([weights - along, along], -1)), AZIMUTHS)
+        rows, weights = _at_height(*_places(place), s1, BANDS)
+        return _relative(_weighted(self._numbers()[1], rows, weights), AZIMUTHS)
 
-    def _numbers(self) -> tuple[Tensor, Tensor]:
-        """What the bytes stand for: of each probe's bands [count, CHANNELS BANDS], of each band's ring [count BANDS, CHANNELS AZIMUTHS]."""
+    def of_departure(self, place: Tensor, s1: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
+        """How w_i departs from the direction of u_i at (s1, s2), [N] each: the mean in parts of the spread, [N, 3], and the spread,
+        [N], zero where there is no probe.
+        """
+        size = AZIMUTHS // POOL
+        rows, weights = _at_height(*_places(place), s1, BANDS // POOL)
+        position = s2 * size - 0.5
+        left = position.floor()
+        along = (position - left)[:, None] * weights
+        left = left.long()[:, None]
+        rows = torch.cat([rows * size + left % size, rows * size + (left + 1) % size], -1)
+        found = _weighted(self._numbers()[2], rows, torch.cat([weights - along, along], -1))
+        return found[:, :3], found[:, 3]
+
+    def _numbers(self) -> tuple[Tensor, ...]:
+        """What the bytes stand for: of each probe's bands [count, CHANNELS BANDS], of each band's ring [count BANDS, CHANNELS AZIMUTHS],
+        of each wide cell's departure and spread [count BANDS AZIMUTHS / POOL^2, 4].
+        """
         if self._read is None or self._read[0] is not self.rings or self._read[1] != self.rings._version:
-            bands, rings = ((table.float() / 255).square() for table in (self.bands, self.rings))
-            self._read = self.rings, self.rings._version, bands.flatten(1), rings.transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
-        return self._read[2:]
+            bands, rings, spread = (table.float().square() / 255**2 for table in (self.bands, self.rings, self.departures[..., 3:]))
+            rings = (PEAK * rings).transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
+            departures = torch.cat([(self.departures[..., :3].float() - 128) / 127, 2 * spread], -1)
+            self._read = self.rings, self.rings._version, ((PEAK * bands).flatten(1), rings, departures.flatten(0, 2))
+        return self._read[2]
+
+
+def middles() -> tuple[Tensor, Tensor]:
+    """s1 and s2 of the cells' middles, band by band: [BANDS AZIMUTHS] each."""
+    s1, s2 = ((torch.arange(size) + 0.5) / size for size in (BANDS, AZIMUTHS))
+    return s1.repeat_interleave(AZIMUTHS), s2.repeat(BANDS)
 
 
 def _places(place: Tensor) -> tuple[Tensor, Tensor]:
     return place[:, :CORNERS].long(), place[:, CORNERS:]
+
+
+def _at_height(rows: Tensor, weights: Tensor, s1: Tensor, bands: int) -> tuple[Tensor, Tensor]:
+    """Rows of the two bands around s1 and their weights, from those of the probes."""
+    position = (s1 * bands - 0.5).clamp(0, bands - 1)
+    band = position.long().clamp_max(bands - 2)[:, None]
+    along = (position[:, None] - band) * weights
+    rows = rows * bands + band
+    return torch.cat([rows, rows + 1], -1), torch.cat([weights - along, along], -1)
 
 
 def _bytes(values: Tensor) -> Tensor:

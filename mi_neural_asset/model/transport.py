@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import ModelConfig
-from .coordinates import Exit, coordinates
+from .coordinates import Exit, coordinates, turn
 from .encoding import Grid
 from .flow import Flow
 from .network import MLP
@@ -40,6 +40,8 @@ class Transport(nn.Module):
         known = 2 * f + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
         inputs = [known + len(range(2 * config.occlusion)[self._heard(j)]) for j in range(5)]
         inputs[1] += self.probes.ring_inputs if self.probes else 0
+        for j in (2, 3):
+            inputs[j] += self.coordinates.departure_inputs if self.probes else 0
         self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
         self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
 
@@ -90,18 +92,28 @@ class Transport(nn.Module):
         ring = [self.probes.of_ring(known[5][0], s1)] if self.probes else []
         return self.flow.inputs_2([*known[1], *ring], s1)
 
-    def inputs_3(self, known: list[list[Tensor]], exit_: Exit, features: tuple[Tensor, Tensor]) -> list[Tensor]:
+    def exit_features(self, known: list[list[Tensor]], exit_: Exit, n: Tensor) -> list[Tensor]:
+        """What steps 3 and 4 read about an exit: columns for each of them from the grid of (s1, s2), then, for both, how w_i departs
+        there from d.
+        """
+        features = [*self.flow.exit_features(exit_)]
+        if self.probes:
+            s1, s2 = (exit_.d[:, 2] + 1) / 2, turn(exit_.d[:, 1], exit_.d[:, 0])
+            features.append(self.coordinates.departure(*self.probes.of_departure(known[5][0], s1, s2), exit_, n))
+        return features
+
+    def inputs_3(self, known: list[list[Tensor]], exit_: Exit, features: list[Tensor]) -> list[Tensor]:
         """Columns of the input of step 3."""
-        return self.flow.inputs_3(known[2], exit_, features)
+        return self.flow.inputs_3([*known[2], *features[2:]], exit_, features[0])
 
-    def inputs_4(self, known: list[list[Tensor]], exit_: Exit, features: tuple[Tensor, Tensor], s3: Tensor) -> list[Tensor]:
+    def inputs_4(self, known: list[list[Tensor]], exit_: Exit, features: list[Tensor], s3: Tensor) -> list[Tensor]:
         """Columns of the input of step 4."""
-        return self.flow.inputs_4(known[3], exit_, features, s3)
+        return self.flow.inputs_4([*known[3], *features[2:]], exit_, features[1], s3)
 
-    def log_likelihood_thirds(self, known: list[list[Tensor]], s: Tensor, exit_: Exit, weight: Tensor) -> Tensor:
-        """sum of weight [n] times log p(s) of channel c for the c-th third of the first n rows (training): s [n, 4]."""
-        n, features = len(s), self.flow.exit_features(exit_)
-        known = [[column[:n] for column in columns] for columns in known]
+    def log_likelihood_thirds(self, known: list[list[Tensor]], s: Tensor, exit_: Exit, n: Tensor, weight: Tensor) -> Tensor:
+        """sum of weight [K] times log p(s) of channel c for the c-th third of the first K rows (training): s [K, 4], n [K, 3]."""
+        known = [[column[: len(s)] for column in columns] for columns in known]
+        features = self.exit_features(known, exit_, n)
         return self.flow.log_likelihood_thirds(
             [self.inputs_1(known), self.inputs_2(known, s[:, 0]), self.inputs_3(known, exit_, features),
              self.inputs_4(known, exit_, features, s[:, 2])], s, weight,
@@ -172,7 +184,8 @@ class Transport(nn.Module):
         Returns:
             w_i [N, 3] and log p(w_i | u_i) of all channels in solid angle, [N, 3].
         """
-        known, features = self.known(sites), self.flow.exit_features(exit_)
+        known = self.known(sites)
+        features = self.exit_features(known, exit_, n)
         s3, log_p3 = self._draw(2, self.inputs_3(known, exit_, features), z[:, 0], channel)
         s4, log_p4 = self._draw(3, self.inputs_4(known, exit_, features, s3), z[:, 1], channel)
         jacobian = self.coordinates.log_direction_density(s3)[:, None]
@@ -180,7 +193,8 @@ class Transport(nn.Module):
 
     def direction_density(self, sites: list[Tensor], exit_: Exit, n: Tensor, w: Tensor) -> Tensor:
         """log p(w_i | u_i) of all channels in solid angle, [N, 3]."""
-        known, features = self.known(sites), self.flow.exit_features(exit_)
+        known = self.known(sites)
+        features = self.exit_features(known, exit_, n)
         s3, s4 = self.coordinates.direction_to_square(w, exit_, n)
         log_p3 = self._density(2, self.inputs_3(known, exit_, features), s3)
         log_p4 = self._density(3, self.inputs_4(known, exit_, features, s3), s4)

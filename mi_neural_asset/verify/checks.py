@@ -70,7 +70,7 @@ def _sample_rows(model: Transport, rows: Hits, channel: Tensor, z: Tensor) -> tu
     s1 = draw(0, model.inputs_1(known))
     s2 = draw(1, model.inputs_2(known, s1))
     exit_ = model.coordinates.exit(s1, s2, rows.x_o, rows.n)
-    features = flow.exit_features(exit_)
+    features = model.exit_features(known, exit_, rows.n)
     s3 = draw(2, model.inputs_3(known, exit_, features))
     draw(3, model.inputs_4(known, exit_, features, s3))
     return z, torch.stack(cdf, -1), torch.stack(mass, -1)
