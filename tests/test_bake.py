@@ -88,7 +88,7 @@ def test_checkpoint_of_another_bake_is_refused(marble: dict, tmp_path: Path, mon
     run = module.Bake(marble, out, module._config("preview", 5, SMALL), minutes=None, seed=0, device="cpu", progress=False, only=None,
                       options=module.BakeOptions())  # fmt: skip
     run.trainer.advance(0.0)
-    run._save_checkpoint()
+    run.save_checkpoint()
     for change, message in (
         ({"seed": 1}, "seed: the checkpoint has 0, this bake 1"),
         ({"steps": 7}, r"config.steps: the checkpoint has 5, this bake 7"),

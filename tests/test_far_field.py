@@ -202,7 +202,7 @@ def test_resumed_far_field_is_the_same(tmp_path: Path, llvm, monkeypatch: pytest
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module.Trainer, "advance", stopping)
         run.run(None)
-    run._save_checkpoint()
+    run.save_checkpoint()
     resumed = mi_neural_asset.bake(paper_ball(), out, resume=True, **{**settings, "separate_direct": False})
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
 

@@ -34,6 +34,8 @@ from ..probes import ProbeMesh
 from ..progress import Progress
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, make_way, save_checkpoint, to_continue
+from .delivery import deliver
+from .errors import BakeError, BakeInterrupted
 from .footprint import check_fits
 from .kinds import kind_of
 from .log import BakeLog
@@ -48,18 +50,6 @@ from .transfer import probe_tables
 CHECKPOINT_INTERVAL = 60.0  # seconds
 GOOD_INTERVAL = 200  # steps between states that a non-finite loss goes back to
 SPHERE_SLACK = 1.0001  # the sampling sphere is this much larger than the bounding sphere
-
-
-class BakeError(RuntimeError):
-    """A bake that could not go on; the message says what is kept and what to do."""
-
-    exit_code = 3  # of the command
-
-
-class BakeInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; the message names the checkpoint."""
-
-    exit_code = 130  # of the command
 
 
 def bake(
@@ -135,7 +125,7 @@ class Bake:
             raise ValueError(f"bake: folder {self.out.absolute().parent} does not exist; make it, or choose another output file")
         self.config, self.minutes, self.seed, self.options = config, minutes, seed, options
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
+        self.progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
         self._asked = self._stop = ""  # the signal that has arrived here, and the one that stops the bake
         keep_memory_mapped()
         self.description: Description = describe(scene, only, options.params)
@@ -180,7 +170,7 @@ class Bake:
         """What the networks are told of the probes."""
         if self._probes is None:
             return None
-        self._progress.update(self._fraction(), "filling the probes' tables")
+        self.progress.update(self._fraction(), "filling the probes' tables")
         c = self.config
         fewer = c.probe_paths * self.minutes / 5 if self.minutes is not None else c.steps * c.batch / 4
         count, bulk, buffer = min(c.probe_paths, max(1, int(fewer))), c.share(self.processes.size).buffer, self.buffer
@@ -217,10 +207,10 @@ class Bake:
     def _run(self, resume: str | os.PathLike | bool | None) -> NeuralAsset:
         notices = [*self.notices, *self._clear(bool(resume)), *self._resume(resume)]
         options = self.options
-        log = BakeLog(options.log, options.tensorboard, options.log_interval, self.trainer.step > 0, self._progress.say)
-        with log, self._progress, Signals(self._request_stop):
+        log = BakeLog(options.log, options.tensorboard, options.log_interval, self.trainer.step > 0, self.progress.say)
+        with log, self.progress, Signals(self._request_stop):
             for notice in notices:
-                self._progress.say(notice)
+                self.progress.say(notice)
             asset = self._logged(log, notices)
         if self.out is not None and (checkpoint := self._checkpoint()).exists():
             checkpoint.unlink()
@@ -235,7 +225,7 @@ class Bake:
             self._optimise(log)
             if self.processes.rank:
                 return self.asset()
-            figures = self.kind.validate(self.trainer.average, self._held_out)
+            figures = self.kind.validate(self.trainer.average, self.held_out)
             log.validation(self.trainer.step, self.elapsed, figures)
             asset = self._finish(figures)
         except BaseException as error:
@@ -279,11 +269,11 @@ class Bake:
 
     def _optimise(self, log: BakeLog) -> None:
         last_save = last_check = last = time.monotonic()
-        self._progress.update(self._fraction(), "sampling paths")
+        self.progress.update(self._fraction(), "sampling paths")
         mean = torch.zeros(3, device=self.device)
         if self.processes.rank == 0:
-            self._held_out = self.buffer.validation(self.config.validation)
-            mean = self._held_out.beta.mean(0)
+            self.held_out = self.buffer.validation(self.config.validation)
+            mean = self.held_out.beta.mean(0)
         if self.trainer.step == 0:
             self.trainer.start(mean, self._tables())
         preview = Preview(self) if self.options.preview_image else None
@@ -293,7 +283,7 @@ class Bake:
                 flow, albedo = self.trainer.advance(self._fraction())
             except NonFiniteLoss as error:
                 self.trainer.restore_good()
-                where = self._save_checkpoint()
+                where = self.save_checkpoint()
                 raise self.processes.said(BakeError(
                     f"the optimisation diverged: {error}; the state of step {self.trainer.step} is kept{where}. "
                     "Bake with another seed, or with a smaller learning rate"
@@ -305,19 +295,19 @@ class Bake:
             if self.trainer.step % GOOD_INTERVAL == 0:
                 self.trainer.keep_good()
             if now - last_check > self.options.validation_interval:
-                figures = self.kind.validate(self.trainer.average, self._held_out)
+                figures = self.kind.validate(self.trainer.average, self.held_out)
                 log.validation(self.trainer.step, self.elapsed, figures)
                 text = f", held-out NLL {figures['nll']:.3f}, albedo x{sum(figures['albedo_ratio']) / 3:.4f}"
                 last_check = time.monotonic()
             if now - last_save > CHECKPOINT_INTERVAL:
-                if (said := self._save_checkpoint()).startswith(";"):
-                    self._progress.say(f"the bake goes on{said}")
+                if (said := self.save_checkpoint()).startswith(";"):
+                    self.progress.say(f"the bake goes on{said}")
                 last_save = now
             if preview:
                 preview.update()
-            self._progress.update(min(self._fraction(), 1.0), f"step {self.trainer.step}, loss {flow:.3f}{text}")
+            self.progress.update(min(self._fraction(), 1.0), f"step {self.trainer.step}, loss {flow:.3f}{text}")
             if self._stop:
-                where = self._save_checkpoint()
+                where = self.save_checkpoint()
                 raise self.processes.said(BakeInterrupted(f"bake stopped by {self._stop} at step {self.trainer.step}{where}"))
 
     def _agree(self) -> None:
@@ -332,7 +322,7 @@ class Bake:
     def _checkpoint(self) -> Path | None:
         return None if self.out is None else checkpoint_path(self.out)
 
-    def _save_checkpoint(self) -> str:
+    def save_checkpoint(self) -> str:
         """Save; returns what to say about it.  A bake goes on where its checkpoint cannot be written."""
         path = self._checkpoint()
         if path is None:
@@ -355,60 +345,5 @@ class Bake:
             kind=self.config.kind,
         )  # fmt: skip
 
-    def _provenance(self, figures: dict[str, Any]) -> dict[str, Any]:
-        counts = self.buffer.counts
-        return {
-            "seed": self.seed, "steps": self.trainer.step, "seconds": round(self.elapsed, 1), "minutes": self.minutes,
-            "processes": self.processes.size, "bake": {k: v for k, v in self.config.to_dict().items() if k != "model"},
-            "versions": {"mi_neural_asset": __version__, "mitsuba": mi.__version__, "torch": torch.__version__, "variant": mi.variant()},
-            "paths": {**vars(counts), "mean_events": counts.mean_events}, "validation": figures, "notices": self.notices,
-        }  # fmt: skip
-
     def _finish(self, figures: dict[str, Any]) -> NeuralAsset:
-        asset = self.asset(self._provenance(figures))
-        counts = self.buffer.counts
-        lost = f", {counts.truncated} truncated, {counts.invalid} invalid" if counts.truncated or counts.invalid else ""
-        self._progress.say(f"{counts.paths} paths of {counts.mean_events:.1f} events{lost}; held-out NLL {figures['nll']:.4f}")
-        if self.out is None:
-            return self._certified(asset)
-        self._save(asset)
-        loaded = NeuralAsset.load(self.out)
-        self._compare(loaded)
-        self._progress.say(f"wrote {self.out} ({self.out.stat().st_size / 2**20:.1f} MiB)")
-        certified = self._certified(loaded)
-        if certified is not loaded:
-            try:
-                certified.save(self.out)
-            except OSError as error:
-                self._progress.say(f"the certificate is not in the asset: {error}")
-        return certified
-
-    def _save(self, asset: NeuralAsset) -> None:
-        try:
-            asset.save(self.out)
-        except OSError as error:
-            raise BakeError(f"{error.strerror or error}; the state of step {self.trainer.step} is kept{self._save_checkpoint()}") from error
-
-    def _certified(self, asset: NeuralAsset) -> NeuralAsset:
-        """The asset with a quick certificate, if one is wanted; a bake does not fail by it."""
-        if not self.options.certify:
-            return asset
-        from ..verify.certificate import attach, certify
-
-        try:
-            certificate = certify(asset, "quick", self.seed, done=lambda fraction, text: self._progress.update(1.0, f"checking: {text}"))
-        except (RuntimeError, ValueError) as error:
-            self._progress.say(f"no certificate: {error}")
-            return asset
-        failed = [name for name, row in certificate["checks"].items() if not row["holds"]]
-        self._progress.say(f"certificate: {'does not hold: ' + ', '.join(failed) if failed else 'all checks hold'}")
-        return attach(asset, certificate)
-
-    def _compare(self, asset: NeuralAsset, count: int = 1024) -> None:
-        """Check that a written asset gives what the trained model gives on a few held-out rows."""
-        rows = self._held_out
-        few = rows.rows(torch.arange(min(count, rows.x_o.shape[0]), device=rows.x_o.device)).to(torch.device("cpu"))
-        with torch.no_grad():
-            wanted, got = (self.kind.probe(model, few) for model in (self.trainer.average.cpu(), asset.model()))
-        if not torch.equal(wanted, got):
-            raise BakeError(f"the written asset differs from the trained model by {(wanted - got).abs().max():.2e}; please report this")
+        return deliver(self, figures)

@@ -65,7 +65,7 @@ PRESETS: dict[str, BakeConfig] = {
 
 # What a preset changes for the far field: sizes as in the paper's Sec. 4.1 or in proportion, and data of many paths a value.
 FAR_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "preview": ({"depth": 8, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
+    "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
     "standard": ({"depth": 8, "knots": 16, "albedo_width": 48}, {"group": 256, "cap": 5.0, "reuse": 8, "buffer": 1 << 20}),
     "paper": ({"depth": 8, "knots": 16, "albedo_width": 64}, {"group": 4096, "cap": 2.0, "reuse": 32, "buffer": 1 << 24}),
 }
