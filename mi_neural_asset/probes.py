@@ -27,6 +27,7 @@ AVOID_TIES = 1e-6  # added to a normal's y, and twice to its z, where its longes
 OFFSET = 2e-3  # rays of a probe start this far from the surface, in radii
 REACH = 0.02  # a point is sought on the probes' mesh from this far along its normal, in radii
 MOST_TRIANGLES = 1 << 20
+COLUMNS = 64  # of numbers of the probes that are averaged at once
 
 
 class ProbeMesh:
@@ -103,8 +104,12 @@ class Average:
         self._a, self._b, self._weight = a, b, (0.5 * weight / total[a])[:, None]
 
     def __call__(self, values: Tensor) -> Tensor:
-        mean = (0.5 * values).index_add(0, self._a, self._weight * values[self._b])
-        return torch.where(self._alone[:, None], values, mean)
+        """[P, K] to the same, K columns after each other: there are more neighbours than probes."""
+        result = torch.empty_like(values)
+        for some, own in zip(result.split(COLUMNS, 1), values.split(COLUMNS, 1), strict=True):
+            mean = (0.5 * own).index_add_(0, self._a, self._weight * own[self._b])
+            some.copy_(torch.where(self._alone[:, None], own, mean))
+        return result
 
 
 def _clusters(vertices: Tensor, normals: Tensor, count: int) -> tuple[Tensor, Tensor]:

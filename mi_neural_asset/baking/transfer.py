@@ -35,7 +35,7 @@ MOST_PATHS = 256  # of a probe; of more, some stand for all
 LEAST_VIEW = 0.02  # integrals of E below are this large: a path that leaves out of a narrow gap says little
 LEAST_DISTANCE = 0.02  # between x_i and u, in radii
 LEAST_COSINE = 1e-3
-AT_ONCE = 2048  # probes: an interrupted bake does not wait for all of them
+AT_ONCE = 1024  # probes: for the memory, and an interrupted bake does not wait for all of them
 STREAM = 1 << 29  # of the bake's seeds
 
 
@@ -63,12 +63,11 @@ def probe_tables(
         paths = sampler.sample(min(bulk, count - start), int(numbers[0]))
         random = torch.Generator().manual_seed(int(numbers[1]))
         found += [_Crossings.of(some, mesh, random) for some in ((paths, backwards(paths)) if reciprocal else (paths,))]
-    crossings = _Crossings.joined(found).thinned()
-    if processes.rank == 0:
-        crossings = _Crossings.joined([_Crossings.own(mesh), crossings])
+    own = _Crossings.own(mesh) if processes.rank == 0 else _Crossings.none()
+    crossings = _Crossings.joined([own, _Crossings.taken(found).thinned()]).ordered()
     average = Average(mesh)
     weights = average(processes.sum(crossings.weights(len(mesh.points))))
-    sums, departures = (average(processes.sum(some).flatten(1)) for some in _sums(mesh, coordinates, visibility, crossings.ordered()))
+    sums, departures = (average(processes.sum(some).flatten(1)) for some in _sums(mesh, coordinates, visibility, crossings))
     rings = sums.unflatten(1, (BANDS, AZIMUTHS, CHANNELS)).movedim(-1, 1) / weights[:, :, None, None].clamp_min(1e-12)
     departures = departures.unflatten(1, (BANDS // POOL, AZIMUTHS // POOL, 5))
     weight = departures[..., :1].clamp_min(1e-12)
@@ -109,6 +108,13 @@ class _Crossings:
         """Those of all parts."""
         return cls(*map(torch.cat, zip(*(part.columns for part in parts), strict=True)))
 
+    @classmethod
+    def taken(cls, parts: list[_Crossings]) -> _Crossings:
+        """Those of all parts, which are given up: there are too many for two copies of them."""
+        columns = [list(column) for column in zip(*(part.columns for part in parts), strict=True)]
+        parts.clear()
+        return cls(*(torch.cat(columns.pop(0)) for _ in range(len(columns))))
+
     def weights(self, probes: int) -> Tensor:
         """Sums of throughput, [P, CHANNELS]."""
         enters, *_, beta = self.columns
@@ -121,11 +127,13 @@ class _Crossings:
 
     def thinned(self) -> _Crossings:
         """At most `MOST_PATHS` of each probe, the first ones, for all of it."""
-        enters, leaves, offset, normal, beta = self.ordered().columns
+        order = self.columns[0].argsort(stable=True)
+        enters = self.columns[0][order]
         counts = torch.bincount(enters)
         before = torch.arange(len(enters)) - (counts.cumsum(0) - counts)[enters]  # of the same probe
+        enters, leaves, offset, normal, beta = (column[order[before < MOST_PATHS]] for column in self.columns)
         more = (counts / counts.clamp(1, MOST_PATHS)).float()
-        return _Crossings(*(column[before < MOST_PATHS] for column in (enters, leaves, offset, normal, beta * more[enters, None])))
+        return _Crossings(enters, leaves, offset, normal, beta * more[enters, None])
 
 
 def _sums(mesh: ProbeMesh, coordinates: PaperCoordinates, visibility: Visibility, crossings: _Crossings) -> tuple[Tensor, Tensor]:
