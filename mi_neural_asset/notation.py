@@ -16,7 +16,8 @@ Transport
     s       (u_i, w_i) as a point of the unit cube [0, 1]^4; s2 and s4 are angles over 2 pi
     beta    throughput of a sampled path, [N, 3]
     event   one scattering at a surface or in a medium; null collisions and null crossings are none
-    direct  a path that leaves after one event: rendered with the BSDF itself, left out of the network
+    direct  a path that leaves after one event: rendered with the BSDF itself, left out of the network; so is what begins with a reflection
+            by a smooth surface, whatever the ray meets then
 
 Frames and units
     world               that of the scene which is rendered

@@ -26,8 +26,9 @@ class Known:
         a, b = (torch.nn.functional.normalize(x + 0.02 * torch.randn(count, 3, generator=g), dim=-1) for x in self._ends)
         whole = torch.full((count,), 2, dtype=torch.int32)
         return Paths(
-            x_o=a, w_o=a, n=a, x_i=b, w_i=b, n_i=b, beta=self._beta.expand(count, 3), adjoint=torch.ones(count), events=whole, steps=whole,
-            status=torch.zeros(count, dtype=torch.uint8), misses=0, truncated=0, invalid=0, bounces=2 * count, occupancy=1.0,
+            x_o=a, w_o=a, n=a, x_i=b, w_i=b, n_i=b, x_v=a, w_v=a, n_v=a, beta=self._beta.expand(count, 3), chain=torch.ones(count, 3),
+            adjoint=torch.ones(count), events=whole, steps=whole, status=torch.zeros(count, dtype=torch.uint8),
+            mirrored=torch.zeros(count, dtype=torch.bool), misses=0, truncated=0, invalid=0, bounces=2 * count, occupancy=1.0,
         )  # fmt: skip
 
 

@@ -144,8 +144,11 @@ class Bake:
         center, radius = bounding_sphere(self.description)
         low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
-        scene, volume = mi.load_dict(scene_dict(self.description), parallel=False), self.description.is_volume
-        sampler = PathSampler(scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=volume)
+        scene, c = mi.load_dict(scene_dict(self.description), parallel=False), self.config
+        sampler = PathSampler(
+            scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=self.description.is_volume,
+            mirrors=c.model.separate_direct and c.kind == "transport",
+        )  # fmt: skip
         torch.manual_seed(self.seed)
         model = build(self.config.kind, self.config.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
@@ -155,7 +158,6 @@ class Bake:
             model.proxy.planes.copy_(torch.as_tensor(planes))
         check_fits(share, model, self.options.memory)
         model.to(self.device)
-        c = self.config
         self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
         self.kind = kind_of(c)
         reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)

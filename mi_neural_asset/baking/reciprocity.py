@@ -8,11 +8,16 @@ backwards.
 Shading normals break the symmetry: f |cos| holds the cosine with the shading normal, lines are counted with that of the
 geometric one.  `Paths.adjoint` is the product of the ratios that make up for it (Veach, Robust Monte Carlo Methods for Light
 Transport Simulation, 1997, Sec. 5.3).
+
+Where the renderer follows mirrored rays, paths that end with a mirror reflection are none of the networks' backwards, and those
+that began with one are: their end is where the ray from all around met the asset.
 """
 
 from __future__ import annotations
 
 import dataclasses
+
+import torch
 
 from .sampler import Paths
 
@@ -21,8 +26,10 @@ MAX_ADJOINT = 8.0  # paths with a larger ratio are left out: they graze the geom
 
 def backwards(paths: Paths) -> Paths:
     """The paths that left with throughput, from their other end; without the few of a large `adjoint`."""
-    kept = (paths.beta.amax(-1) > 0) & (paths.adjoint > 0) & (paths.adjoint < MAX_ADJOINT)
+    kept = (paths.beta.amax(-1) > 0) & (paths.adjoint > 0) & (paths.adjoint < MAX_ADJOINT) & ~paths.mirrored
     p = paths.rows(kept.nonzero()[:, 0])
     return dataclasses.replace(
-        p, x_o=p.x_i, w_o=p.w_i, n=p.n_i, x_i=p.x_o, w_i=p.w_o, n_i=p.n, beta=p.beta * p.adjoint[:, None], adjoint=1 / p.adjoint
-    )
+        p, x_o=p.x_i, w_o=p.w_i, n=p.n_i, x_i=p.x_v, w_i=p.w_v, n_i=p.n_v, x_v=p.x_i, w_v=p.w_i, n_v=p.n_i,
+        beta=p.beta * p.adjoint[:, None] * p.chain, chain=torch.ones_like(p.chain), adjoint=1 / p.adjoint,
+        steps=p.steps + (p.x_v != p.x_o).any(-1),
+    )  # fmt: skip

@@ -29,12 +29,17 @@ class Paths:
     x_i: Tensor  # [N, 3] last hit, where the path leaves
     w_i: Tensor  # [N, 3]
     n_i: Tensor  # [N, 3] shading normal at x_i, on the side where the geometric normal faces w_i
+    x_v: Tensor  # [N, 3] first hit of the ray from all around: x_o, unless it was mirrored on its way there
+    w_v: Tensor  # [N, 3] against that ray
+    n_v: Tensor  # [N, 3] as n, there
     beta: Tensor  # [N, 3] throughput per colour channel; 0 unless the path exited
+    chain: Tensor  # [N, 3] throughput from x_v to x_o over the probability of going there; 1 where they are one
     adjoint: Tensor  # [N] throughput of the path read backwards, over beta (see `mi_neural_asset.baking.reciprocity`)
     events: Tensor  # [N] int32, surface and medium scattering events (null collisions and null crossings do not count)
     steps: Tensor  # [N] int32, collisions and crossings, null ones included
     status: Tensor  # [N] uint8: EXITED, ABSORBED (zero throughput or roulette), TRUNCATED or INVALID
-    misses: int  # entering rays that missed the asset; they are retried and give no path
+    mirrored: Tensor  # [N] bool, the last event was a reflection by a smooth surface; False unless the sampler `mirrors`
+    misses: int  # entering rays that missed the asset, or had no mirror reflection to follow; they are retried and give no path
     truncated: int  # paths cut at `max_events`
     invalid: int  # paths with a non-finite weight or direction, or scattering outside the bounding sphere
     bounces: int  # collisions and crossings of all paths, null ones included
@@ -70,6 +75,8 @@ class PathSampler:
     rr_depth: events before Russian roulette; survival is min(1, max(beta) eta^2).
     max_events: collisions and crossings, null ones included, after which a path is cut.
     volume: x_o is the first real collision in a medium, and w_o the normal there; null boundaries are crossed on the way.
+    mirrors: paths whose first event is a reflection by a smooth surface carry nothing, for the renderer follows these; some viewer's
+        rays are followed to what their reflection meets, which becomes x_o.
 
     Raises ValueError for a scene without shapes, a bad sphere or bad limits, and where no ray meets the asset.
     """
@@ -84,6 +91,7 @@ class PathSampler:
         rr_depth: int = 8,
         max_events: int = 4096,
         volume: bool = False,
+        mirrors: bool = False,
     ) -> None:
         if not scene.shapes():
             raise ValueError("scene: holds no shape; pass the scene of the asset to be sampled")
@@ -97,7 +105,7 @@ class PathSampler:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         self.scene, self.center, self.radius = scene, center, float(radius)
         self.lanes, self.rr_depth, self.max_events = int(lanes), int(rr_depth), int(max_events)
-        self._traits = replace(_walk.Traits.of(scene), volume=volume)
+        self._traits = replace(_walk.Traits.of(scene), volume=volume, mirrors=mirrors and not volume and _is_smooth(scene))
         if volume and self._traits.coloured:
             raise ValueError("a volume without boundary must have the same extinction in all channels; make its sigma_t grey")
 
@@ -136,7 +144,8 @@ class PathSampler:
         return self._paths(out, lane_steps)
 
     def _paths(self, out: _walk.Records, lane_steps: mi.UInt32) -> Paths:
-        vectors = [v.torch().reshape(-1, 3).cpu() for v in (out.x_o, out.w_o, out.n, out.x_i, out.w_i, out.n_i, out.beta)]
+        fields = (out.x_o, out.w_o, out.n, out.x_i, out.w_i, out.n_i, out.x_v, out.w_v, out.n_v, out.beta, out.chain)
+        vectors = [v.torch().reshape(-1, 3).cpu() for v in fields]
         status = out.status.torch().cpu().to(torch.uint8)
         steps = out.steps.torch().cpu()
         bounces = int(steps.sum(dtype=torch.int64))
@@ -148,6 +157,7 @@ class PathSampler:
             events=out.events.torch().cpu(),
             steps=steps,
             status=status,
+            mirrored=out.mirrored.torch().cpu() > 0,
             misses=int(out.misses[0]),
             truncated=int((status == TRUNCATED).sum()),
             invalid=int((status == INVALID).sum()),
@@ -155,3 +165,8 @@ class PathSampler:
             occupancy=bounces / max(slots, 1),
             volume=self._traits.volume,
         )
+
+
+def _is_smooth(scene: mi.Scene) -> bool:
+    """Whether some surface has a mirror reflection."""
+    return any(mi.has_flag(shape.bsdf().flags(), mi.BSDFFlags.DeltaReflection) for shape in scene.shapes() if shape.bsdf() is not None)

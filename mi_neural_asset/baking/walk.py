@@ -16,6 +16,11 @@ them into
 Russian roulette survives with probability min(1, max_k(beta_k / sqrt(balance_k)) eta^2).  The square root stands for
 the second moment of what is still to come: with probability balance_k / K the path is one of channel k, and is then
 worth K beta_k / balance_k.  There is no upper bound below 1: it would make the weights of long paths grow and grow.
+
+Where the renderer follows mirrored rays (`Traits.mirrors`), networks need not know them: a path whose first event is a mirror
+reflection carries nothing.  But they must know what is seen from within the asset's folds.  So a share FOLLOWED of the viewer's rays is
+there for nothing but their mirror reflection: it becomes the viewer's ray of a point that it meets, with the same choice there.
+Others of that share, and reflections that leave, are drawn again as misses are.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ import mitsuba as mi
 EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
 MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
 OWN_STREAM = 0x9E3779B9  # tells the streams of paths from those of their groups
+FOLLOWED = 0.5  # of viewer's rays are there for their mirror reflection, where the renderer follows these
 SMALLEST = 1e-30  # throughputs below are written as 0: denormal numbers are flushed on some threads and kept on others
 
 
@@ -37,13 +43,15 @@ class Traits:
     """What a scene needs of the walk; known before tracing, so that the kernel holds nothing else.
 
     media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: the extinction of some
-    medium differs between channels; volume: paths begin at their first real collision, not at the first surface.
+    medium differs between channels; volume: paths begin at their first real collision, not at the first surface; mirrors: reflections of
+    the viewer's ray by a smooth surface are the renderer's.
     """
 
     media: bool
     null_collisions: bool
     coloured: bool
     volume: bool = False
+    mirrors: bool = False
 
     @staticmethod
     def of(scene: mi.Scene) -> Traits:
@@ -87,11 +95,16 @@ class Records:
     x_i: mi.Float
     w_i: mi.Float
     n_i: mi.Float
+    x_v: mi.Float
+    w_v: mi.Float
+    n_v: mi.Float
     beta: mi.Float
+    chain: mi.Float
     adjoint: mi.Float  # throughput of the path read backwards, over beta
     events: mi.Int32  # surface and medium scattering events
     status: mi.Int32  # EXITED, ABSORBED, TRUNCATED or INVALID
     steps: mi.Int32  # collisions and crossings, null ones included
+    mirrored: mi.Int32  # 1 where the last event was a mirror reflection
     counter: mi.UInt32  # paths started
     misses: mi.UInt32  # rays that missed the asset
     given_up: mi.UInt32  # paths without a hit after MAX_MISSES rays
@@ -100,8 +113,8 @@ class Records:
     @staticmethod
     def empty(count: int) -> Records:
         """Zeroed arrays for `count` paths."""
-        vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(7)]
-        numbers = [dr.zeros(mi.Int32, count) for _ in range(3)]
+        vectors = [dr.zeros(mi.Float, 3 * count) for _ in range(11)]
+        numbers = [dr.zeros(mi.Int32, count) for _ in range(4)]
         counters = [dr.zeros(mi.UInt32, 1) for _ in range(3)]
         adjoint = dr.zeros(mi.Float, count)
         dr.make_opaque(vectors, adjoint, numbers, counters)
@@ -125,6 +138,7 @@ def walk(
 ) -> mi.UInt32:
     """Trace `count` paths, `group` of each viewer's ray, into `out`; return each lane's number of loop iterations."""
     media, null_collisions, coloured, volume = traits.media, traits.null_collisions, traits.coloured, traits.volume
+    mirrors = traits.mirrors
     enter = _entering_rays(center, radius, beam)
     active = dr.full(mi.Bool, True, lanes)
     idle = mi.Bool(True)  # the lane needs a path
@@ -141,6 +155,9 @@ def walk(
     balance = mi.UnpolarizedSpectrum(1)  # density of each channel over the mean density
     eta2 = mi.Float(1)  # squared relative index of refraction so far
     adjoint = mi.Float(1)  # cosines with shading and geometric normals, see `mi_neural_asset.baking.reciprocity`
+    chained = mi.Bool(False)  # mirrored on its way to x_o
+    chain = mi.UnpolarizedSpectrum(1)  # throughput of that
+    mirrored = mi.Bool(False)  # the last event was a mirror reflection
     channel = mi.UInt32(0)
     events = mi.UInt32(0)
     steps = mi.UInt32(0)
@@ -165,6 +182,9 @@ def walk(
             balance = mi.UnpolarizedSpectrum(1)
             eta2 = mi.Float(1)
             adjoint = mi.Float(1)
+            chained = mi.Bool(False)
+            chain = mi.UnpolarizedSpectrum(1)
+            mirrored = mi.Bool(False)
             events = mi.UInt32(0)
             steps = mi.UInt32(0)
             if dr.hint(coloured, mode="scalar"):
@@ -220,6 +240,10 @@ def walk(
                 dr.scatter(out.x_o, si.p, index)
                 dr.scatter(out.w_o, -d, index)
                 dr.scatter(out.n, normal, index)
+                if ~chained:
+                    dr.scatter(out.x_v, si.p, index)
+                    dr.scatter(out.w_v, -d, index)
+                    dr.scatter(out.n_v, normal, index)
                 if dr.hint(group > 1, mode="scalar"):
                     v0, v1 = mi.sample_tea_32(seed ^ OWN_STREAM, index)
                     rng.seed(mi.UInt64(v0), mi.UInt64(v1))
@@ -230,6 +254,19 @@ def walk(
         beta[surface] *= bsdf_weight
         eta2[surface] *= dr.square(bs.eta)
         adjoint[surface] *= dr.abs(si.wi.z * dr.dot(si.n, w)) / dr.maximum(dr.abs(bs.wo.z * dr.dot(si.n, d)), 1e-9)
+        again = mi.Bool(False)  # the ray was mirrored, and is the viewer's ray of what it meets next
+        unfit = mi.Bool(False)  # it was there for its mirror reflection, and has none
+        if dr.hint(mirrors, mode="scalar"):
+            mirror = surface & mi.has_flag(bs.sampled_type, mi.BSDFFlags.DeltaReflection) & (dr.dot(si.n, d) * dr.dot(si.n, w) < 0)
+            mirrored = dr.select(surface | scatter, mirror, mirrored)
+            chosen = begins & (rng.next_float32() < FOLLOWED)
+            again = chosen & mirror
+            unfit = chosen & ~mirror
+            chain[again] *= bsdf_weight / FOLLOWED
+            chained |= again
+            beta = dr.select(again, 1, dr.select(begins & mirror, 0, beta))
+            eta2 = dr.select(again, 1, eta2)
+            fresh |= again | unfit
         real = surface & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
         if dr.hint(media, mode="scalar"):
             crossing = surface & si.is_medium_transition()
@@ -241,18 +278,21 @@ def walk(
         d = dr.select(surface, w, d)
 
         # --------------------------------- what has become of the path -------------------------------------
-        missed = escaped & fresh
+        missed = (escaped & fresh) | unfit
         exited = escaped & ~fresh
         misses[missed] += 1
         steps[surface | collision] += 1
         events[scatter | real] += 1
+        if dr.hint(mirrors, mode="scalar"):
+            steps = dr.select(again, 0, steps)
+            events = dr.select(again, 0, events)
         survival = dr.max(beta) * eta2
         if dr.hint(coloured, mode="scalar"):
             survival = dr.max(beta * dr.rsqrt(dr.maximum(balance, 1e-12))) * eta2
         going = _usable(o, d) | (dr.max(beta) <= 0)  # a BSDF that reflects nothing may give no direction
         finite = dr.isfinite(survival) & dr.isfinite(dr.sum(beta)) & going
         invalid = active & (~finite | (collision & (dr.norm(o - center) > 1.01 * radius)))
-        playing = (scatter | surface) & ~invalid
+        playing = (scatter | surface) & ~invalid & ~unfit
         roulette = playing & (events >= rr_depth)
         absorbed = playing & (survival <= 0) | (roulette & (rng.next_float32() >= survival))
         beta = dr.select(roulette & (survival > 0), beta * dr.rcp(dr.minimum(survival, 1)), beta)
@@ -269,7 +309,9 @@ def walk(
             dr.scatter(out.w_i, dr.select(_usable(o, d), d, 0), index)
             dr.scatter(out.n_i, n_i, index)
             dr.scatter(out.beta, mi.Color3f(weight), index)
+            dr.scatter(out.chain, mi.Color3f(chain), index)
             dr.scatter(out.adjoint, adjoint, index)
+            dr.scatter(out.mirrored, dr.select(mirrored, mi.Int32(1), 0), index)
             dr.scatter(out.events, mi.Int32(events), index)
             dr.scatter(out.status, mi.Int32(status), index)
             dr.scatter(out.steps, mi.Int32(steps), index)

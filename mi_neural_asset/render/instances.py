@@ -51,6 +51,7 @@ class Model:
     engine: Engine | FarFieldEngine
     projection: Projection
     separate_direct: bool
+    mirrors: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
     inputs: int  # numbers that the networks are told of a hit
     density: Density | None = None  # of a volume without boundary
 
@@ -67,7 +68,8 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
         density = Density(asset) if asset.is_volume else None
-        cache[key] = Model(kind, engine, Projection(asset, module), module.config.separate_direct, _inputs(module), density)
+        direct = module.config.separate_direct
+        cache[key] = Model(kind, engine, Projection(asset, module), direct, direct and kind == "transport", _inputs(module), density)
     return cache[key]
 
 

@@ -315,18 +315,20 @@ class PathTracer:
         self, si: mi.SurfaceInteraction3f, ray: mi.Ray3f, β: mi.Spectrum, η: mi.Float, direct: Lanes, model: Model, frames: Frames,
         randoms: Randoms,
     ) -> Lanes:  # fmt: skip
-        """Direct rays that do not meet the asset again, [N] lanes at hits of one model; `direct`: as the BSDF samples them.
+        """Direct rays, [N] lanes at hits of one model; `direct`: as the BSDF samples them.  What meets the asset again is of the
+        networks, but for mirror reflections.
 
-        A smooth dielectric boundary has two of them.  Both are tried, for refraction into a closed asset never counts;
+        A smooth dielectric boundary has two lobes.  Both are tried, for refraction into a closed asset never counts;
         where both are free, one is chosen by its weight.
         """
 
-        def free(ray: mi.Ray3f, weight: mi.Spectrum) -> mi.Spectrum:
-            sound = dr.any(weight != 0) & dr.isfinite(dr.sum(weight) + dr.sum(ray.d))  # Embree may crash on NaN
+        def free(lobe: mi.Ray3f, weight: mi.Spectrum, delta: mi.Bool) -> mi.Spectrum:
+            followed = delta & (dr.dot(si.n, lobe.d) * dr.dot(si.n, ray.d) < 0) if model.mirrors else mi.Bool(False)
+            sound = ~followed & dr.any(weight != 0) & dr.isfinite(dr.sum(weight) + dr.sum(lobe.d))  # Embree may crash on NaN
             shadowed = model.projection.shadows_itself(
-                frames.point_to_asset(si.p), frames.to_asset(ray.d), frames.to_asset(si.n), sound
+                frames.point_to_asset(si.p), frames.to_asset(lobe.d), frames.to_asset(si.n), sound
             )
-            return dr.select(shadowed, 0, weight)
+            return dr.select(shadowed & ~followed, 0, weight)
 
         bsdf, ctx = si.bsdf(), mi.BSDFContext()
         two = mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaReflection) & mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaTransmission)
@@ -335,12 +337,12 @@ class PathTracer:
             ctx.type_mask = +kind
             bs, weight = bsdf.sample(ctx, si, 0.5, mi.Point2f(0.5), two)
             lobe = si.spawn_ray(si.to_world(bs.wo))
-            lobes.append((lobe, free(lobe, β * weight), bs))
+            lobes.append((lobe, free(lobe, β * weight, two), bs))
         (ray_1, β_1, bs_1), (ray_2, β_2, bs_2) = lobes
         weight_1, weight_2 = dr.mean(β_1), dr.mean(β_2)
         p = dr.select(weight_2 > 0, weight_1 / (weight_1 + weight_2), 1)
         first = randoms.next_1d(direct.index) < p
-        direct.β = dr.select(two, dr.select(first, β_1 / p, β_2 / (1 - p)), free(direct.ray, direct.β))
+        direct.β = dr.select(two, dr.select(first, β_1 / p, β_2 / (1 - p)), free(direct.ray, direct.β, direct.delta))
         for name in ("o", "d"):
             value = dr.select(first, getattr(ray_1, name), getattr(ray_2, name))
             setattr(direct.ray, name, dr.select(two, value, getattr(direct.ray, name)))
