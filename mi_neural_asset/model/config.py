@@ -22,7 +22,7 @@ class ModelConfig:
     coordinates: str = "local"  # "local": around x_o; "paper": Eq. 9-10 (seen from the centre, in the asset's frame)
     proxy: str = "sphere"  # surface that carries u_i
     proxy_margin: float = 0.03  # distance between the asset's bound and the proxy, see `Proxy`
-    separate_direct: bool = True  # the network models the transport without the direct lobe (paper, Sec. 3.1)
+    separate_direct: bool = True  # networks know neither the direct lobe (paper, Sec. 3.1) nor mirror reflections
     occlusion: int = 12  # directions about the normal along which distances to the asset itself are told to the networks
     probes: int = 16384  # most points of the surface at which is kept what their neighbourhoods see; 0: none
     width: int = 64  # hidden features of the four flow networks (far field: of the value network)
