@@ -88,11 +88,12 @@ class Place:
         corner = x.double() + 2.1 * asset.scale * w.double() - (a + b) / 2
         beam = Beam(dr.opaque(mi.Point3f, corner.tolist()), *(dr.opaque(mi.Vector3f, v.tolist()) for v in (a, b, -w)))
         paths = sampler.sample(count, seed, beam)
+        paths = paths.rows((paths.x_v == paths.x_o).all(-1).nonzero()[:, 0])  # without those that were mirrored elsewhere
         self.x_o, self.x_i = (((p.double() - center) / asset.scale).float() for p in (paths.x_o, paths.x_i))
         self.w_o, self.n, self.w_i = paths.w_o, paths.n, paths.w_i
         self.left = (paths.status == 0) & ~paths.direct
         self.beta = paths.beta * self.left[:, None]
-        self.count = count
+        self.count = len(paths)
 
 
 def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, seed: int) -> dict[str, float]:  # noqa: ANN001
@@ -113,9 +114,9 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
     for number, (x, w) in enumerate(places):
         truth = Place(sampler, asset, x, w, count, seed + 2 * number + 1)
         k = truth.left
-        sums["paths"].add(truth.beta[k], lamp_hits(truth.x_i[k], truth.w_i[k]), count)
+        sums["paths"].add(truth.beta[k], lamp_hits(truth.x_i[k], truth.w_i[k]), truth.count)
         u, _ = model.proxy.exit(truth.x_i[k], truth.w_i[k])
-        sums["paths: u_i"].add(truth.beta[k], cap_hits(truth.x_o[k], u), count)
+        sums["paths: u_i"].add(truth.beta[k], cap_hits(truth.x_o[k], u), truth.count)
         p = Place(sampler, asset, x, w, count // 2, seed + 2 * number + 2)
         surroundings = projection.occlusion.tensor(to_vector(p.x_o, mi.Point3f), to_vector(p.n), "cpu")
         with torch.no_grad():
@@ -180,9 +181,9 @@ def main() -> None:
     if any(a.source is None or a.source.digest() != assets[0].source.digest() for a in assets):
         raise SystemExit("lamps: all assets must embed the same source")
     scene = mi.load_dict(assets[0].source_scene(), parallel=False)
-    sampler = PathSampler(scene, assets[0].center, assets[0].scale * 1.0001)
+    sampler = PathSampler(scene, assets[0].center, assets[0].scale * 1.0001, mirrors=assets[0].config.separate_direct)
     found = sampler.sample(options.places, options.seed)
-    places = list(zip(found.x_o, found.w_o, strict=True))
+    places = list(zip(found.x_v, found.w_v, strict=True))
     about = machine()
     print(about)
     names = ("all", "w_i", "u_i", "albedo", "energy", "dark", "noise")
