@@ -15,7 +15,7 @@ from conftest import ROOT
 from mi_neural_asset.asset import info, schema, vocabulary
 from mi_neural_asset.asset.asset import NeuralAsset, load
 from mi_neural_asset.asset.description import Description, describe
-from mi_neural_asset.asset.schema import AssetFileError, check_content
+from mi_neural_asset.asset.schema import VERSION, AssetFileError, check_content
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.kinds import KINDS
 from mi_neural_asset.model.transport import Transport
@@ -439,10 +439,10 @@ WEIGHT = "albedo_net"
 
 
 CASES = [
-    ("version", 6, r"version: the file has format 6.*upgrade mi_neural_asset"),
-    ("version", 4, r"version: the file has format 4.*bake it again"),
-    ("version", "1", r"version: expected 5"),
-    ("version", True, r"version: expected 5"),
+    ("version", VERSION + 1, rf"version: the file has format {VERSION + 1}.*upgrade mi_neural_asset"),
+    ("version", VERSION - 1, rf"version: the file has format {VERSION - 1}.*bake it again"),
+    ("version", "1", f"version: expected {VERSION}"),
+    ("version", True, f"version: expected {VERSION}"),
     ("kind", "near_field", r"kind: expected one of transport, far_field, got 'near_field'"),
     ("kind", "far_field", r"weights\.incident_grid\.table: is missing"),
     ("units", "", r"units: expected"),

@@ -9,6 +9,7 @@ from fuzz.mutations import CHECKPOINT
 from fuzz.sample import pack, sample
 
 from mi_neural_asset import load_string
+from mi_neural_asset.asset.schema import VERSION
 
 ASSET = '<shape type="neural_asset" id="a">{weights}{more}</shape>'
 WRONG = {
@@ -72,7 +73,7 @@ FILES = {
     "another kind": ({**sample().content, "kind": "far_field"}, "weights.incident_grid.table: is missing"),
     "a checkpoint": ({"magic": CHECKPOINT}, "it is a checkpoint of an unfinished bake: continue that with --resume"),
     "weights alone": (sample().content["weights"], "it is a plain torch state dict"),
-    "a newer version": ({**sample().content, "version": 5}, "the file has format 5.*upgrade mi_neural_asset"),
+    "a newer version": ({**sample().content, "version": VERSION + 1}, f"the file has format {VERSION + 1}.*upgrade mi_neural_asset"),
 }
 
 
