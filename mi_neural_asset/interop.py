@@ -33,6 +33,11 @@ def to_float(tensor: Tensor) -> mi.Float:
     return mi.Float(tensor.detach().to("cpu" if mi.variant().startswith("llvm") else "cuda").float().contiguous())
 
 
+def to_indices(tensor: Tensor) -> mi.UInt32:
+    """Whole numbers [N], not negative, to UInt32."""
+    return mi.UInt32(tensor.detach().cpu().to(torch.int32).numpy().view("uint32"))
+
+
 def to_vector(tensor: Tensor, kind: type | None = None):  # noqa: ANN201
     """Tensor [N, 3] to a three-component array of type `kind` (default: Vector3f)."""
     return (kind or mi.Vector3f)(*(to_float(tensor[:, axis]) for axis in range(3)))

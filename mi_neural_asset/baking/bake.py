@@ -27,7 +27,7 @@ from ..asset.validate import check
 from ..distributed import ALONE, Processes
 from ..files import Lock, remove_leftovers
 from ..model.coordinates import coordinates
-from ..model.kinds import build
+from ..model.kinds import build, leaves_mirrors
 from ..model.probes import Tables
 from ..model.proxy import HULL_PLANES
 from ..probes import ProbeMesh
@@ -147,10 +147,10 @@ class Bake:
         scene, c = mi.load_dict(scene_dict(self.description), parallel=False), self.config
         sampler = PathSampler(
             scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=self.description.is_volume,
-            mirrors=c.model.separate_direct and c.kind == "transport",
+            mirrors=leaves_mirrors(c.kind, c.model),
         )  # fmt: skip
         torch.manual_seed(self.seed)
-        model = build(self.config.kind, self.config.model)
+        model = build(c.kind, c.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
         model.proxy.extent.copy_(extent)
         if model.proxy.kind == "hull":

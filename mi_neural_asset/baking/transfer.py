@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..distributed import ALONE, Processes
-from ..interop import to_float, to_torch, to_vector
+from ..interop import to_float, to_indices, to_torch, to_vector
 from ..model.coordinates import PaperCoordinates
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS, POOL, Tables, middles
 from ..probes import Average, ProbeMesh
@@ -64,7 +64,7 @@ def probe_tables(
         random = torch.Generator().manual_seed(int(numbers[1]))
         found += [_Crossings.of(some, mesh, random) for some in ((paths, backwards(paths)) if reciprocal else (paths,))]
     own = _Crossings.own(mesh) if processes.rank == 0 else _Crossings.none()
-    crossings = _Crossings.joined([own, _Crossings.taken(found).thinned()]).ordered()
+    crossings = _Crossings.joined([own, _Crossings.joined(found).thinned()]).ordered()
     average = Average(mesh)
     weights = average(processes.sum(crossings.weights(len(mesh.points))))
     sums, departures = (average(processes.sum(some).flatten(1)) for some in _sums(mesh, coordinates, visibility, crossings))
@@ -105,12 +105,7 @@ class _Crossings:
 
     @classmethod
     def joined(cls, parts: list[_Crossings]) -> _Crossings:
-        """Those of all parts."""
-        return cls(*map(torch.cat, zip(*(part.columns for part in parts), strict=True)))
-
-    @classmethod
-    def taken(cls, parts: list[_Crossings]) -> _Crossings:
-        """Those of all parts, which are given up: there are too many for two copies of them."""
+        """Those of all parts.  The list is emptied: there are too many for two copies of them."""
         columns = [list(column) for column in zip(*(part.columns for part in parts), strict=True)]
         parts.clear()
         return cls(*(torch.cat(columns.pop(0)) for _ in range(len(columns))))
@@ -142,8 +137,8 @@ def _sums(mesh: ProbeMesh, coordinates: PaperCoordinates, visibility: Visibility
     """
     enters, leaves, offset, normal, beta = crossings.columns
     end = torch.bincount(enters, minlength=len(mesh.points)).cumsum(0)
-    leaves, end = (mi.UInt32(column.int().numpy().astype(np.uint32)) for column in (leaves, end))
-    beta = beta / visibility.view.clamp_min(LEAST_VIEW)[crossings.columns[1].long(), None]
+    beta = beta / visibility.view.clamp_min(LEAST_VIEW)[leaves.long(), None]
+    leaves, end = to_indices(leaves), to_indices(end)
     offset, normal, beta = (to_vector(column) for column in (offset, normal, beta))
     s1, s2 = middles()
     densities, departures = [], []
@@ -152,7 +147,7 @@ def _sums(mesh: ProbeMesh, coordinates: PaperCoordinates, visibility: Visibility
         x, n = mesh.points[probe].float(), mesh.normals[probe].float()
         exit_ = coordinates.exit(s1.repeat(len(probe) // len(s1)), s2.repeat(len(probe) // len(s1)), x, n)
         unit = -coordinates.log_exit_density(exit_, x)  # log |du / ds|
-        probe = mi.UInt32(probe.int().numpy().astype(np.uint32))
+        probe = to_indices(probe)
         d, away, facing = (to_vector(values) for values in (exit_.d, exit_.u - x, coordinates.proxy.normal(exit_.u)))
         unit = to_float(unit.exp())
 

@@ -11,6 +11,11 @@ from .transport import Transport
 KINDS: dict[str, type[nn.Module]] = {"transport": Transport, "far_field": FarField}
 
 
+def leaves_mirrors(kind: str, config: ModelConfig) -> bool:
+    """Whether mirror reflections by smooth boundaries are none of such a model's: the renderer follows them."""
+    return kind == "transport" and config.separate_direct
+
+
 def build(kind: str, config: ModelConfig) -> Transport | FarField:
     """A model with fresh weights.
 

@@ -15,6 +15,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..model.far_field import FarField
+from ..model.kinds import leaves_mirrors
 from ..model.network import MLP
 from .engine import Engine
 from .far_field_engine import FarFieldEngine
@@ -68,8 +69,8 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
         density = Density(asset) if asset.is_volume else None
-        direct = module.config.separate_direct
-        cache[key] = Model(kind, engine, Projection(asset, module), direct, direct and kind == "transport", _inputs(module), density)
+        direct, mirrors = module.config.separate_direct, leaves_mirrors(kind, module.config)
+        cache[key] = Model(kind, engine, Projection(asset, module), direct, mirrors, _inputs(module), density)
     return cache[key]
 
 
