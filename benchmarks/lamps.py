@@ -175,14 +175,14 @@ def main() -> None:
     import mi_neural_asset
     from mi_neural_asset.asset.asset import NeuralAsset
     from mi_neural_asset.baking.sampler import PathSampler
-    from mi_neural_asset.model.kinds import leaves_mirrors
+    from mi_neural_asset.model.kinds import leaves_specular
 
     mi_neural_asset.register()
     assets = [NeuralAsset.load(name) for name in options.assets]
     if any(a.source is None or a.source.digest() != assets[0].source.digest() for a in assets):
         raise SystemExit("lamps: all assets must embed the same source")
     scene = mi.load_dict(assets[0].source_scene(), parallel=False)
-    sampler = PathSampler(scene, assets[0].center, assets[0].scale * 1.0001, mirrors=leaves_mirrors(assets[0].kind, assets[0].config))
+    sampler = PathSampler(scene, assets[0].center, assets[0].scale * 1.0001, specular=leaves_specular(assets[0].kind, assets[0].config))
     found = sampler.sample(options.places, options.seed)
     places = list(zip(found.x_v, found.w_v, strict=True))
     about = machine()

@@ -157,10 +157,11 @@ class Asset:
         return self._model
 
     def boundary_shapes(self) -> dict:
-        return self._boundary
+        shapes = {name: shape for name, shape in self._boundary.items() if shape["type"] not in ("homogeneous", "heterogeneous")}
+        return {name: {key: value for key, value in shape.items() if key != "interior"} for name, shape in shapes.items()}
 
-    def boundary_scene(self) -> dict:
-        return {"type": "scene", **self._boundary}
+    def boundary_scene(self, media: bool = False) -> dict:
+        return {"type": "scene", **(self._boundary if media else self.boundary_shapes())}
 
 
 def uniform_asset(name: str, albedo=(0.9, 0.6, 0.3), separate: bool = False, margin: float = 0.2, boundary: dict | None = None) -> str:  # noqa: ANN001

@@ -22,15 +22,17 @@ ALLOWED = {
     "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
     "probes": {"asset", "interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
+    "flights": {"mitsuba", "drjit"},
+    "specular": {"mitsuba"},
     "memory": set(),
     "render": {
         *("render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
-        *("progress", "__version__"),
+        *("flights", "specular", "progress", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "baking": {
         *("baking", "asset", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
-        *("files", "verify", "memory", "distributed", "__version__"),
+        *("files", "verify", "memory", "distributed", "flights", "specular", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {

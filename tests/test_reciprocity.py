@@ -59,8 +59,8 @@ def _means(paths, turned, count: int, adjoint: bool) -> np.ndarray:  # noqa: ANN
     return (difference / error).numpy()
 
 
-@pytest.mark.parametrize(("name", "mirrors"), [*((name, False) for name in BSDFS), ("dielectric", True), ("plastic", True)])
-def test_paths_backwards_have_the_means_of_paths_forwards(llvm, name: str, mirrors: bool, tmp_path) -> None:  # noqa: ANN001
+@pytest.mark.parametrize(("name", "specular"), [*((name, False) for name in BSDFS), ("dielectric", True), ("plastic", True)])
+def test_paths_backwards_have_the_means_of_paths_forwards(llvm, name: str, specular: bool, tmp_path) -> None:  # noqa: ANN001
     """With mirrored rays followed: those whose first event is no mirror reflection, forwards only where the ray comes from all
     around, as backwards all end there.
     """
@@ -71,11 +71,11 @@ def test_paths_backwards_have_the_means_of_paths_forwards(llvm, name: str, mirro
     assert is_reciprocal(description)
     center, radius = bounding_sphere(description)
     scene, count = mi.load_dict(scene_dict(description), parallel=False), 400_000
-    paths = PathSampler(scene, center, 1.0001 * radius, mirrors=mirrors).sample(count, 7)
+    paths = PathSampler(scene, center, 1.0001 * radius, specular=specular).sample(count, 7)
     turned, chained = backwards(paths), (paths.x_v != paths.x_o).any(-1)
-    assert chained.any() == mirrors and bool(paths.mirrored.any()) == mirrors
+    assert chained.any() == specular and bool(paths.mirrored.any()) == specular
     paths.beta[chained] = 0
     z = _means(paths, turned, count, adjoint=True)
     assert np.abs(z).max() < LIMIT
-    if name == "dielectric" and not mirrors:
+    if name == "dielectric" and not specular:
         assert np.abs(_means(paths, turned, count, adjoint=False)).max() > LIMIT

@@ -32,12 +32,7 @@ class Fog(Asset):
 
     def __init__(self, albedo: tuple[float, float, float], shapes: dict, separate: bool = False) -> None:
         config = ModelConfig(coordinates="paper", separate_direct=separate, proxy_margin=0.2, **SMALL)
-        bare = {name: {k: v for k, v in shape.items() if k != "interior"} for name, shape in shapes.items() if "bsdf" in shape}
-        super().__init__(UniformRays(config, albedo), bare)
-        self._shapes = shapes
-
-    def volume_scene(self) -> dict:
-        return {"type": "scene", **self._shapes}
+        super().__init__(UniformRays(config, albedo), shapes)
 
 
 def test_paths_through_a_cloud_against_volpath(llvm) -> None:  # noqa: ANN001

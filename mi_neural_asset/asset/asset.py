@@ -26,8 +26,8 @@ class NeuralAsset:
     """A baked asset: boundary shapes with their BSDFs, and a model of the light transport inside.
 
     Attributes:
-        boundary: shapes that rays hit, in asset space (the world space of the baked scene), without media; of a volume, the
-            shapes around it with their media.
+        boundary: shapes that rays hit, in asset space (the world space of the baked scene); with their media where rays may pass
+            unscattered: between smooth surfaces, and through a volume.
         source: the whole baked scene, for verification, or None.
         center: centre of the bounding sphere, [3], asset space.
         scale: its radius; normalised space is x_hat = (x - center) / scale.
@@ -113,17 +113,13 @@ class NeuralAsset:
         """Whether the asset is a medium without a boundary."""
         return self.boundary.is_volume
 
-    def volume_scene(self) -> dict[str, Any]:
-        """A volume's media, and the shapes around them, as a scene for `mi.load_dict`."""
-        return scene_dict(self.boundary)
-
     def boundary_shapes(self) -> dict[str, Any]:
         """The boundary's shapes by name: dicts or mesh objects of the active variant, made anew at each call."""
         return dict(shape_dicts(self.boundary))
 
-    def boundary_scene(self) -> dict[str, Any]:
-        """The boundary alone as a scene for `mi.load_dict`."""
-        return scene_dict(self.boundary, media=False)
+    def boundary_scene(self, media: bool = False) -> dict[str, Any]:
+        """The boundary alone as a scene for `mi.load_dict`; `media`: with those that it keeps."""
+        return scene_dict(self.boundary, media)
 
     def source_scene(self) -> dict[str, Any]:
         """The baked scene, with its media, as a scene for `mi.load_dict`.

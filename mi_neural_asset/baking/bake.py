@@ -27,11 +27,12 @@ from ..asset.validate import check
 from ..distributed import ALONE, Processes
 from ..files import Lock, remove_leftovers
 from ..model.coordinates import coordinates
-from ..model.kinds import build, leaves_mirrors
+from ..model.kinds import build, leaves_specular
 from ..model.probes import Tables
 from ..model.proxy import HULL_PLANES
 from ..probes import ProbeMesh
 from ..progress import Progress
+from ..specular import lets_through
 from .buffer import PathBuffer
 from .checkpoint import CheckpointError, checkpoint_path, load_checkpoint, make_way, save_checkpoint, to_continue
 from .delivery import deliver
@@ -147,8 +148,9 @@ class Bake:
         scene, c = mi.load_dict(scene_dict(self.description), parallel=False), self.config
         sampler = PathSampler(
             scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=self.description.is_volume,
-            mirrors=leaves_mirrors(c.kind, c.model),
+            specular=leaves_specular(c.kind, c.model),
         )  # fmt: skip
+        self._passable = self.description.is_volume or (leaves_specular(c.kind, c.model) and lets_through(scene))
         torch.manual_seed(self.seed)
         model = build(c.kind, c.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale
@@ -339,7 +341,7 @@ class Bake:
         """The asset as it stands, in memory."""
         average = self.trainer.average
         return NeuralAsset(
-            boundary=self.description if self.description.is_volume else self.description.without_media(),
+            boundary=self.description if self._passable else self.description.without_media(),
             source=self.description if self.options.source else None,
             center=self.center.tolist(), scale=self.scale, config=self.config.model,
             weights={name: value.detach().cpu().clone() for name, value in average.state_dict().items()},

@@ -10,6 +10,8 @@ import mitsuba as mi
 import torch
 from torch import Tensor
 
+from ..flights import Media
+from ..specular import has_mirrors
 from . import walk as _walk
 from .walk import Beam
 
@@ -38,7 +40,7 @@ class Paths:
     events: Tensor  # [N] int32, surface and medium scattering events (null collisions and null crossings do not count)
     steps: Tensor  # [N] int32, collisions and crossings, null ones included
     status: Tensor  # [N] uint8: EXITED, ABSORBED (zero throughput or roulette), TRUNCATED or INVALID
-    mirrored: Tensor  # [N] bool, the last event was a reflection by a smooth surface; False unless the sampler `mirrors`
+    mirrored: Tensor  # [N] bool, the last event was a reflection by a smooth surface; False unless the sampler is `specular`
     misses: int  # entering rays that missed the asset, or had no mirror reflection to follow; they are retried and give no path
     truncated: int  # paths cut at `max_events`
     invalid: int  # paths with a non-finite weight or direction, or scattering outside the bounding sphere
@@ -75,8 +77,8 @@ class PathSampler:
     rr_depth: events before Russian roulette; survival is min(1, max(beta) eta^2).
     max_events: collisions and crossings, null ones included, after which a path is cut.
     volume: x_o is the first real collision in a medium, and w_o the normal there; null boundaries are crossed on the way.
-    mirrors: paths whose first event is a reflection by a smooth surface carry nothing, for the renderer follows these; some viewer's
-        rays are followed to what their reflection meets, which becomes x_o.
+    specular: paths whose first event is a reflection by a smooth surface carry nothing, nor do those that leave unscattered, for the
+        renderer follows both; some viewer's rays are followed to what their reflection meets, which becomes x_o.
 
     Raises ValueError for a scene without shapes, a bad sphere or bad limits, and where no ray meets the asset.
     """
@@ -91,7 +93,7 @@ class PathSampler:
         rr_depth: int = 8,
         max_events: int = 4096,
         volume: bool = False,
-        mirrors: bool = False,
+        specular: bool = False,
     ) -> None:
         if not scene.shapes():
             raise ValueError("scene: holds no shape; pass the scene of the asset to be sampled")
@@ -105,8 +107,8 @@ class PathSampler:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         self.scene, self.center, self.radius = scene, center, float(radius)
         self.lanes, self.rr_depth, self.max_events = int(lanes), int(rr_depth), int(max_events)
-        self._traits = replace(_walk.Traits.of(scene), volume=volume, mirrors=mirrors and not volume and _is_smooth(scene))
-        if volume and self._traits.coloured:
+        self._traits = _walk.Traits(Media.of(scene), volume, specular and not volume and has_mirrors(scene))
+        if volume and self._traits.media.coloured:
             raise ValueError("a volume without boundary must have the same extinction in all channels; make its sigma_t grey")
 
     def sample(self, count: int, seed: int, beam: Beam | None = None, group: int = 1) -> Paths:
@@ -165,8 +167,3 @@ class PathSampler:
             occupancy=bounces / max(slots, 1),
             volume=self._traits.volume,
         )
-
-
-def _is_smooth(scene: mi.Scene) -> bool:
-    """Whether some surface has a mirror reflection."""
-    return any(mi.has_flag(shape.bsdf().flags(), mi.BSDFFlags.DeltaReflection) for shape in scene.shapes() if shape.bsdf() is not None)

@@ -5,22 +5,16 @@ fetches again.  Every path that is started is finished, and path i draws from th
 neither the number of lanes nor the order of execution has any influence on the result.  Paths may come in groups of one viewer's
 ray: then the ray is drawn from the stream of the group, all that follows its hit from the path's own.
 
-Estimator (Algorithm 1 of the 8DNA paper, arXiv 2604.25129, with balance over colour channels).  Free flights follow
-the extinction of one channel c, drawn uniformly per path.  With p_k the density that channel k would have given the
-path, the throughput is beta = f / mean_k p_k: without roulette at most the number of channels times the product of
-albedos.  The loop carries beta and balance_k = p_k / mean_j p_j; an event with contribution f_k and density q_k turns
-them into
-
-    beta_k <- beta_k f_k / s,    balance_k <- balance_k q_k / s,    s = mean_k(balance_k q_k).
-
+Estimator: Algorithm 1 of the 8DNA paper (arXiv 2604.25129), with balance over colour channels (`mi_neural_asset.flights`).
 Russian roulette survives with probability min(1, max_k(beta_k / sqrt(balance_k)) eta^2).  The square root stands for
 the second moment of what is still to come: with probability balance_k / K the path is one of channel k, and is then
 worth K beta_k / balance_k.  There is no upper bound below 1: it would make the weights of long paths grow and grow.
 
-Where the renderer follows mirrored rays (`Traits.mirrors`), networks need not know them: a path whose first event is a mirror
-reflection carries nothing.  But they must know what is seen from within the asset's folds.  So a share FOLLOWED of the viewer's rays is
-there for nothing but their mirror reflection: it becomes the viewer's ray of a point that it meets, with the same choice there.
-Others of that share, and reflections that leave, are drawn again as misses are.
+Where the renderer follows rays by smooth surfaces (`Traits.specular`), networks need not know them: a path whose first event is a mirror
+reflection carries nothing, nor does one that leaves without having been scattered, by a medium or by a surface that is not smooth.  But
+they must know what is seen from within the asset's folds.  So a share FOLLOWED of the viewer's rays is there for nothing but their mirror
+reflection: it becomes the viewer's ray of a point that it meets, with the same choice there.  Others of that share, and reflections that
+leave, are drawn again as misses are.
 """
 
 from __future__ import annotations
@@ -30,6 +24,8 @@ from dataclasses import dataclass
 
 import drjit as dr
 import mitsuba as mi
+
+from ..flights import Media, channel_of, fly, pick
 
 EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
 MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
@@ -42,26 +38,13 @@ SMALLEST = 1e-30  # throughputs below are written as 0: denormal numbers are flu
 class Traits:
     """What a scene needs of the walk; known before tracing, so that the kernel holds nothing else.
 
-    media: some shape borders a medium; null_collisions: some medium is heterogeneous; coloured: the extinction of some
-    medium differs between channels; volume: paths begin at their first real collision, not at the first surface; mirrors: reflections of
-    the viewer's ray by a smooth surface are the renderer's.
+    media: see `Media`; volume: paths begin at their first real collision, not at the first surface; specular: the renderer follows
+    mirror reflections of the viewer's ray, and light that is never scattered.
     """
 
-    media: bool
-    null_collisions: bool
-    coloured: bool
+    media: Media
     volume: bool = False
-    mirrors: bool = False
-
-    @staticmethod
-    def of(scene: mi.Scene) -> Traits:
-        """Look at every medium that borders a shape of the scene."""
-        media = [m for s in scene.shapes() for m in (s.interior_medium(), s.exterior_medium()) if m is not None]
-        return Traits(
-            media=bool(media),
-            null_collisions=any(not m.is_homogeneous() for m in media),
-            coloured=any(_is_coloured(m) for m in media),
-        )
+    specular: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,17 +55,6 @@ class Beam:
     a: mi.Vector3f
     b: mi.Vector3f
     direction: mi.Vector3f  # unit
-
-
-def _is_coloured(medium: mi.Medium) -> bool:
-    """Whether the extinction may differ between channels (True where that cannot be told)."""
-    if dr.size_v(mi.UnpolarizedSpectrum) == 1:
-        return False
-    if medium.is_homogeneous():
-        sigma_t = medium.get_scattering_coefficients(dr.zeros(mi.MediumInteraction3f), True)[2]
-        return bool(dr.any(dr.min(sigma_t) != dr.max(sigma_t)))
-    data = [v for k, v in mi.traverse(medium) if k.startswith("sigma_t") and k.endswith(("data", "value"))]
-    return not all(dr.size_v(type(v)) <= 1 and (not dr.is_tensor_v(v) or v.shape[-1] == 1) for v in data)
 
 
 @dataclass
@@ -137,8 +109,8 @@ def walk(
     group: int = 1,
 ) -> mi.UInt32:
     """Trace `count` paths, `group` of each viewer's ray, into `out`; return each lane's number of loop iterations."""
-    media, null_collisions, coloured, volume = traits.media, traits.null_collisions, traits.coloured, traits.volume
-    mirrors = traits.mirrors
+    media, null_collisions, coloured = traits.media.some, traits.media.null_collisions, traits.media.coloured
+    volume, specular = traits.volume, traits.specular
     enter = _entering_rays(center, radius, beam)
     active = dr.full(mi.Bool, True, lanes)
     idle = mi.Bool(True)  # the lane needs a path
@@ -158,6 +130,7 @@ def walk(
     chained = mi.Bool(False)  # mirrored on its way to x_o
     chain = mi.UnpolarizedSpectrum(1)  # throughput of that
     mirrored = mi.Bool(False)  # the last event was a mirror reflection
+    scattered = mi.Bool(False)  # by a medium, or a surface that is not smooth
     channel = mi.UInt32(0)
     events = mi.UInt32(0)
     steps = mi.UInt32(0)
@@ -185,11 +158,11 @@ def walk(
             chained = mi.Bool(False)
             chain = mi.UnpolarizedSpectrum(1)
             mirrored = mi.Bool(False)
+            scattered = mi.Bool(False)
             events = mi.UInt32(0)
             steps = mi.UInt32(0)
             if dr.hint(coloured, mode="scalar"):
-                channels = dr.size_v(mi.UnpolarizedSpectrum)
-                channel = dr.minimum(mi.UInt32(rng.next_float32() * channels), channels - 1)
+                channel = channel_of(rng.next_float32())
 
         iterations += 1
         ray = mi.Ray3f(o, d)
@@ -213,9 +186,9 @@ def walk(
         scatter = mi.Bool(collision)
         if dr.hint(media, mode="scalar"):
             if dr.hint(null_collisions, mode="scalar"):
-                scatter &= rng.next_float32() * _pick(mei.combined_extinction, channel) < _pick(mei.sigma_t, channel)
+                scatter &= rng.next_float32() * pick(mei.combined_extinction, channel) < pick(mei.sigma_t, channel)
             flying = active & (medium != None)  # noqa: E711
-            beta, balance = _fly(coloured, mei, pi, beta, balance, flying, collision, scatter)
+            beta, balance = fly(coloured, mei, pi, beta, balance, flying, collision, scatter)
             phase_context = mi.PhaseFunctionContext(None)
             w, phase_weight, _ = mei.medium.phase_function().sample(phase_context, mei, sample1, sample2, scatter)
             beta[scatter] *= phase_weight
@@ -256,9 +229,10 @@ def walk(
         adjoint[surface] *= dr.abs(si.wi.z * dr.dot(si.n, w)) / dr.maximum(dr.abs(bs.wo.z * dr.dot(si.n, d)), 1e-9)
         again = mi.Bool(False)  # the ray was mirrored, and is the viewer's ray of what it meets next
         unfit = mi.Bool(False)  # it was there for its mirror reflection, and has none
-        if dr.hint(mirrors, mode="scalar"):
+        if dr.hint(specular, mode="scalar"):
             mirror = surface & mi.has_flag(bs.sampled_type, mi.BSDFFlags.DeltaReflection) & (dr.dot(si.n, d) * dr.dot(si.n, w) < 0)
             mirrored = dr.select(surface | scatter, mirror, mirrored)
+            scattered |= scatter | (surface & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta))
             chosen = begins & (rng.next_float32() < FOLLOWED)
             again = chosen & mirror
             unfit = chosen & ~mirror
@@ -283,7 +257,7 @@ def walk(
         misses[missed] += 1
         steps[surface | collision] += 1
         events[scatter | real] += 1
-        if dr.hint(mirrors, mode="scalar"):
+        if dr.hint(specular, mode="scalar"):
             steps = dr.select(again, 0, steps)
             events = dr.select(again, 0, events)
         survival = dr.max(beta) * eta2
@@ -305,6 +279,8 @@ def walk(
             status = dr.select(absorbed, ABSORBED, dr.select(truncated, TRUNCATED, EXITED))
             status = dr.select(invalid, INVALID, status)
             weight = dr.select(exited & ~invalid & (beta > SMALLEST), beta, 0)
+            if dr.hint(specular, mode="scalar"):
+                weight = dr.select(scattered, weight, 0)
             dr.scatter(out.x_i, x_i, index)
             dr.scatter(out.w_i, dr.select(_usable(o, d), d, 0), index)
             dr.scatter(out.n_i, n_i, index)
@@ -342,33 +318,6 @@ def _entering_rays(
     return from_all_around if beam is None else from_beam
 
 
-def _pick(value: mi.UnpolarizedSpectrum, channel: mi.UInt32) -> mi.Float:
-    """Component `channel` of a spectrum."""
-    picked = value[0]
-    for k in range(1, dr.size_v(value)):
-        picked = dr.select(channel == k, value[k], picked)
-    return picked
-
-
 def _usable(o: mi.Point3f, d: mi.Vector3f) -> mi.Bool:
     """Whether a ray may be handed to the ray tracer: finite, with a direction of length one."""
     return dr.isfinite(dr.sum(o)) & (dr.abs(dr.squared_norm(d) - 1) < 1e-2)
-
-
-def _fly(coloured, mei, pi, beta, balance, flying, collision, scatter):  # noqa: ANN001, ANN202
-    """Update (beta, balance) for a flight through a medium that ends at a collision or at a surface.
-
-    Transmittances are taken relative to the channel that sees most: common factors cancel, and nothing underflows.
-    Without coloured extinction all densities agree, and what is left of the formula is the single-scattering albedo.
-    """
-    if not coloured:
-        albedo = dr.select(mei.sigma_t > 0, mei.sigma_s / mei.sigma_t, 0)
-        return dr.select(scatter, beta * albedo, beta), balance
-    distance = dr.maximum(dr.minimum(mei.t, pi.t) - mei.mint, 0)
-    flying = flying & (collision | pi.is_valid()) & dr.isfinite(distance)
-    seen = dr.exp(-(mei.combined_extinction - dr.min(mei.combined_extinction)) * distance)
-    density = dr.select(collision, seen * dr.select(scatter, mei.sigma_t, mei.sigma_n), seen)
-    value = dr.select(collision, seen * dr.select(scatter, mei.sigma_s, mei.sigma_n), seen)
-    mean = dr.mean(balance * density)
-    scale = dr.select(mean > 0, dr.rcp(mean), 0)
-    return dr.select(flying, beta * value * scale, beta), dr.select(flying, balance * density * scale, balance)

@@ -11,8 +11,9 @@ from .transport import Transport
 KINDS: dict[str, type[nn.Module]] = {"transport": Transport, "far_field": FarField}
 
 
-def leaves_mirrors(kind: str, config: ModelConfig) -> bool:
-    """Whether mirror reflections by smooth boundaries are none of such a model's: the renderer follows them."""
+def leaves_specular(kind: str, config: ModelConfig) -> bool:
+    """Whether mirror reflections by smooth boundaries, and light that is never scattered, are none of such a model's: the renderer
+    follows them."""
     return kind == "transport" and config.separate_direct
 
 

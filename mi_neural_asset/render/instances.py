@@ -15,10 +15,11 @@ import mitsuba as mi
 import numpy as np
 
 from ..model.far_field import FarField
-from ..model.kinds import leaves_mirrors
+from ..model.kinds import leaves_specular
 from ..model.network import MLP
 from .engine import Engine
 from .far_field_engine import FarFieldEngine
+from .passage import Passage
 from .projection import Projection
 from .volumes import Density
 
@@ -52,9 +53,10 @@ class Model:
     engine: Engine | FarFieldEngine
     projection: Projection
     separate_direct: bool
-    mirrors: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
+    specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
     inputs: int  # numbers that the networks are told of a hit
     density: Density | None = None  # of a volume without boundary
+    passage: Passage | None = None  # what passes unscattered, where the renderer follows that
 
 
 _models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
@@ -69,8 +71,9 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
         density = Density(asset) if asset.is_volume else None
-        direct, mirrors = module.config.separate_direct, leaves_mirrors(kind, module.config)
-        cache[key] = Model(kind, engine, Projection(asset, module), direct, mirrors, _inputs(module), density)
+        direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
+        passage = Passage.of(asset) if specular and not density else None
+        cache[key] = Model(kind, engine, Projection(asset, module), direct, specular, _inputs(module), density, passage)
     return cache[key]
 
 

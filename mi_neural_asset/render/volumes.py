@@ -71,7 +71,7 @@ class Density:
     """
 
     def __init__(self, asset) -> None:  # noqa: ANN001
-        self._scene = mi.load_dict(asset.volume_scene(), parallel=False)
+        self._scene = mi.load_dict(asset.boundary_scene(media=True), parallel=False)
         self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
         self._scale = float(asset.scale)
 
