@@ -136,14 +136,17 @@ class Lambert(FarField):
         return w, self.log_density(sites, w, n)
 
 
+BLACK = {"type": "homogeneous", "albedo": 0.0, "sigma_t": 1e4}  # nothing passes
+
+
 class Asset:
-    """What the renderer asks of a NeuralAsset, around any model; the boundary is the unit sphere unless given."""
+    """What the renderer asks of a NeuralAsset, around any model; the boundary is an opaque unit sphere unless given."""
 
     is_volume = False
 
     def __init__(self, model: Transport, boundary: dict | None = None, center: tuple = (0.0, 0.0, 0.0), scale: float = 1.0) -> None:
         self._model, self.center, self.scale = model.requires_grad_(False), center, scale
-        self._boundary = boundary or {"ball": {"type": "sphere", "bsdf": {"type": "dielectric"}}}
+        self._boundary = boundary or {"ball": {"type": "sphere", "bsdf": {"type": "dielectric"}, "interior": BLACK}}
 
     @cached_property
     def boundary(self) -> Description:
@@ -199,5 +202,5 @@ def random_asset(name: str, seed: int = 0, separate: bool = False, coordinates: 
 def lambert_asset(
     name: str, rho: tuple[float, float, float], separate: bool = False, everywhere: bool = False, boundary: dict | None = None
 ) -> str:
-    """Remember a far-field asset of which all is known; the boundary is the unit sphere unless given."""
+    """Remember a far-field asset of which all is known; the boundary is an opaque unit sphere unless given."""
     return remember(Asset(Lambert(ModelConfig(separate_direct=separate, **SMALL), rho, everywhere), boundary), name)

@@ -38,7 +38,7 @@ def rough_asset(**settings) -> NeuralAsset:
         model.albedo_net.last.weight.mul_(0.02)
         model.albedo_net.last.bias.fill_(-1.0)
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    return NeuralAsset(source.without_media(), source, [0.0, 0.0, 0.0], 0.5, config, weights)
+    return NeuralAsset(source, source, [0.0, 0.0, 0.0], 0.5, config, weights)
 
 
 @pytest.mark.parametrize("coordinates", ["local", "paper"])

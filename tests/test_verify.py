@@ -211,7 +211,7 @@ def untrained(llvm, tmp_path):
     source = describe({"type": "scene", "ball": ball})
     torch.manual_seed(0)
     config = ModelConfig(**SMALL)
-    asset = NeuralAsset(source.without_media(), source, [0.0, 0.0, 0.0], 0.5, config, dict(Transport(config).state_dict()))
+    asset = NeuralAsset(source, source, [0.0, 0.0, 0.0], 0.5, config, dict(Transport(config).state_dict()))
     asset.save(tmp_path / "ball.pt")
     asset.replace(source=None).save(tmp_path / "bare.pt")
     return tmp_path / "ball.pt"

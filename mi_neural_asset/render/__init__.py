@@ -2,6 +2,7 @@
 
 Rooms: `instances` (which hits belong to which asset, and its frame), `projection` (u_i back to the boundary), `engine`
 (who evaluates the networks), `neural` (one scattering event on an asset), `far_field_engine` and `far_field` (their counterparts
-for the baseline), `volumes` (media without boundary), `path` (the loop over bounces), `passes` (film, sampler, memory bound, AOVs);
-`render` (a scene file into a picture, by one process or several), `record` (what a picture says of itself), `merge`.
+for the baseline), `direct` (the direct lobe), `passage` (what passes unscattered), `volumes` (media without boundary), `lanes`
+(state of the paths), `path` (the loop over bounces), `passes` (film, sampler, memory bound, AOVs); `render` (a scene file into a
+picture, by one process or several), `record` (what a picture says of itself), `merge`.
 """

@@ -1,11 +1,36 @@
-"""Picking lanes out of a wavefront, and putting wavefronts together."""
+"""The state of a wavefront, one lane a path; picking lanes out of it, and putting wavefronts together."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import drjit as dr
 import mitsuba as mi
+
+
+@dataclass
+class Lanes:
+    """State of the paths that are alive, one lane each."""
+
+    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed; modulo W, the camera ray
+    ray: mi.Ray3f
+    β: mi.Spectrum  # path throughput weight
+    η: mi.Float  # product of relative indices of refraction
+    reference: mi.Point3f  # where emitter sampling was done for this ray
+    pdf: mi.Float  # density of this ray's direction there
+    delta: mi.Bool  # emitter sampling could not have found it
+    straight: mi.Bool  # still the camera's ray, but for null crossings: sees no emitters where these are hidden
+    gap: mi.Float  # distance from the ray's start to `reference`, along the ray (0 on ordinary surfaces)
+    neural: mi.Bool  # the ray left an asset
+    x_o: mi.Point3f  # where the path met the asset, seen from its end
+    lobe: mi.Float  # 1 / density of u_i per solid angle at x_o; 0 where the lobe technique does not reach
+
+
+def not_from_an_asset(width: int) -> dict:
+    """The fields of `Lanes` that only rays from an asset use."""
+    return {"gap": dr.zeros(mi.Float, width), "neural": dr.full(mi.Bool, False, width), "x_o": dr.zeros(mi.Point3f, width),
+            "lobe": dr.zeros(mi.Float, width)}  # fmt: skip
 
 
 def take(value, rows: mi.UInt32):  # noqa: ANN001, ANN201

@@ -15,11 +15,12 @@ import drjit as dr
 import mitsuba as mi
 
 from . import exits
+from .direct import one_lobe
 from .exits import Techniques
 from .far_field import FarFieldEvent
 from .guard import watch
-from .instances import Frames, Model, SceneAssets
-from .lanes import join, put, take
+from .instances import Model, SceneAssets
+from .lanes import Lanes, join, not_from_an_asset, put, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
 from .single import SingleScattering
@@ -59,30 +60,6 @@ class PathOptions:
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True),
             props.get("strict", False),
         )  # fmt: skip
-
-
-@dataclass
-class Lanes:
-    """State of the paths that are alive, one lane each."""
-
-    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed; modulo W, the camera ray
-    ray: mi.Ray3f
-    β: mi.Spectrum  # path throughput weight
-    η: mi.Float  # product of relative indices of refraction
-    reference: mi.Point3f  # where emitter sampling was done for this ray
-    pdf: mi.Float  # density of this ray's direction there
-    delta: mi.Bool  # emitter sampling could not have found it
-    straight: mi.Bool  # still the camera's ray, but for null crossings: sees no emitters where these are hidden
-    gap: mi.Float  # distance from the ray's start to `reference`, along the ray (0 on ordinary surfaces)
-    neural: mi.Bool  # the ray left an asset
-    x_o: mi.Point3f  # where the path met the asset, seen from its end
-    lobe: mi.Float  # 1 / density of u_i per solid angle at x_o; 0 where the lobe technique does not reach
-
-
-def not_from_an_asset(width: int) -> dict:
-    """The fields of `Lanes` that only rays from an asset use."""
-    return {"gap": dr.zeros(mi.Float, width), "neural": dr.full(mi.Bool, False, width), "x_o": dr.zeros(mi.Point3f, width),
-            "lobe": dr.zeros(mi.Float, width)}  # fmt: skip
 
 
 class Randoms:
@@ -289,7 +266,7 @@ class PathTracer:
             if model.density:
                 direct = self._single_scattering(model, hits, index, β, η, randoms, radiance)
             else:
-                direct = self._one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms)
+                direct = one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._seed)
             if split:
                 index = index + dr.width(radiance) // 2
             else:
@@ -311,58 +288,6 @@ class PathTracer:
             gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
         )  # fmt: skip
 
-    def _one_lobe(
-        self, si: mi.SurfaceInteraction3f, ray: mi.Ray3f, β: mi.Spectrum, η: mi.Float, direct: Lanes, model: Model, frames: Frames,
-        randoms: Randoms,
-    ) -> Lanes:  # fmt: skip
-        """Direct rays, [N] lanes at hits of one model; `direct`: as the BSDF samples them.  What meets the asset again is of the
-        networks, but for mirror reflections; what passes through it is followed to where it leaves.
-
-        A smooth dielectric boundary has two lobes.  Both are tried, for hardly a ray passes through a dense asset; where both
-        are free, one is chosen by its weight.
-        """
-
-        def side(d: mi.Vector3f) -> mi.Float:
-            return dr.dot(si.n, d) * dr.dot(si.n, ray.d)  # positive: behind the surface
-
-        def sound(d: mi.Vector3f, weight: mi.Spectrum) -> mi.Bool:
-            return dr.any(weight != 0) & dr.isfinite(dr.sum(weight) + dr.sum(d))  # Embree may crash on NaN
-
-        def free(d: mi.Vector3f, weight: mi.Spectrum, delta: mi.Bool) -> mi.Spectrum:
-            followed = delta & (side(d) < 0) if model.specular else mi.Bool(False)
-            shadowed = model.projection.shadows_itself(x, frames.to_asset(d), frames.to_asset(si.n), sound(d, weight) & ~followed)
-            return dr.select(shadowed, 0, weight)
-
-        bsdf, ctx, x = si.bsdf(), mi.BSDFContext(), frames.point_to_asset(si.p)
-        two = mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaReflection) & mi.has_flag(bsdf.flags(), mi.BSDFFlags.DeltaTransmission)
-        lobes = []
-        for kind in (mi.BSDFFlags.DeltaReflection, mi.BSDFFlags.DeltaTransmission):
-            ctx.type_mask = +kind
-            bs, weight = bsdf.sample(ctx, si, 0.5, mi.Point2f(0.5), two)
-            lobes.append((si.spawn_ray(si.to_world(bs.wo)), β * weight, η * bs.eta))
-        (mirrored, β_1, η_1), (other, β_2, η_2) = lobes
-        β_1 = free(mirrored.d, β_1, two)
-        other.o, other.d = dr.select(two, other.o, direct.ray.o), dr.select(two, other.d, direct.ray.d)
-        β_2, η_2, delta = dr.select(two, β_2, direct.β), dr.select(two, η_2, direct.η), two | direct.delta
-        if model.passage:
-            enters = delta & (side(other.d) > 0)
-            passed = model.passage.follow(
-                x, frames.to_asset(ray.d), frames.to_asset(other.d), enters & sound(other.d, β_2), self._seed()
-            )
-            β_2 = dr.select(enters, β_2 * passed.weight, free(other.d, β_2, delta))
-            other.o = dr.select(enters, frames.point_to_world(passed.o), other.o)
-            other.d, η_2 = dr.select(enters, frames.to_world(passed.d), other.d), dr.select(enters, η_2 * passed.η, η_2)
-            direct.straight &= ~(enters & passed.bent)
-        else:
-            β_2 = free(other.d, β_2, delta)
-        weight_1, weight_2 = dr.mean(β_1), dr.mean(β_2)
-        p = dr.select(two, dr.select(weight_2 > 0, weight_1 / (weight_1 + weight_2), 1), 0)
-        first = randoms.next_1d(direct.index) < p
-        direct.β, direct.η = dr.select(first, β_1 / p, β_2 / (1 - p)), dr.select(first, η_1, η_2)
-        direct.ray.o, direct.ray.d = dr.select(first, mirrored.o, other.o), dr.select(first, mirrored.d, other.d)
-        direct.delta = delta
-        return direct
-
     def _seed(self) -> mi.UInt32:
         """A new one at each call."""
         return dr.opaque(mi.UInt32, self._seeds.getrandbits(32))
@@ -370,7 +295,7 @@ class PathTracer:
     def _single_scattering(
         self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, radiance: mi.Spectrum
     ) -> Lanes:  # fmt: skip
-        """The counterpart of `_surface_step` and `_one_lobe` in a volume."""
+        """The counterpart of `_surface_step` and `one_lobe` in a volume."""
         event = SingleScattering(self.scene, model, hits, self._volumes.clear, self._volumes.seed)
         dr.scatter_add(radiance, β * event.light_sampling(randoms.next_2d(index), self.options.mis), index)
         c, width = event.continuation(randoms.next_1d(index), randoms.next_2d(index)), dr.width(index)
