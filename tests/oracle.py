@@ -160,8 +160,11 @@ class Asset:
         return self._model
 
     def boundary_shapes(self) -> dict:
-        shapes = {name: shape for name, shape in self._boundary.items() if shape["type"] not in ("homogeneous", "heterogeneous")}
-        return {name: {key: value for key, value in shape.items() if key != "interior"} for name, shape in shapes.items()}
+        def bare(shape):  # noqa: ANN001, ANN202
+            return {key: value for key, value in shape.items() if key != "interior"} if isinstance(shape, dict) else shape
+
+        media = [name for name, shape in self._boundary.items() if isinstance(shape, dict) and shape["type"].endswith("geneous")]
+        return {name: bare(shape) for name, shape in self._boundary.items() if name not in media}
 
     def boundary_scene(self, media: bool = False) -> dict:
         return {"type": "scene", **(self._boundary if media else self.boundary_shapes())}

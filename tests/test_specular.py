@@ -123,6 +123,32 @@ def test_what_passes_is_that_of_volpath(llvm, content: str, kind: str) -> None: 
     assert_same_mean(mean_of(llvm, asset, rr_depth=100000), whole, RUNS)
 
 
+def test_panes_and_masks_are_those_of_path(llvm) -> None:  # noqa: ANN001
+    """Panes, holes in black sheets and a mirror behind them: with black networks the image of `path`, through them all."""
+    black = {"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": 0.0}}
+    bsdfs = {"pane": {"type": "thindielectric", "int_ior": 1.8}, "sheet": {"type": "mask", "opacity": 0.3, "bsdf": black}}
+    shapes = {"mirror": {"type": "rectangle", "to_world": facing(llvm, 0.4, 20).scale(0.4), "bsdf": CONDUCTOR}}
+    for k, y in enumerate((-0.5, -0.3, -0.1, 0.1)):
+        place, bsdf = facing(llvm, y, 10 * k - 15).scale(0.5), bsdfs[("pane", "sheet")[k % 2]]
+        shapes[f"leaf {k}"] = {"type": "rectangle", "to_world": place, "bsdf": bsdf}
+    lights = {f"light_{kind}": light(llvm, kind) for kind in ("constant", "area")}
+    asset = scene_of(llvm, uniform_asset("panes", (0.0, 0.0, 0.0), True, boundary=shapes), extra=lights)
+    plain = llvm.load_dict({"type": "scene", **shapes, **lights, "sensor": sensor(llvm)}, parallel=False)
+
+    def path(depth: int) -> tuple[np.ndarray, np.ndarray]:
+        integrator = llvm.load_dict({"type": "path", "max_depth": depth, "rr_depth": 100000})
+        return mean_and_error(lambda s: np.asarray(llvm.render(plain, integrator=integrator, spp=256, seed=s)).mean((0, 1)), RUNS, 50)
+
+    whole, short = path(-1), path(4)
+    assert abs(whole[0] - short[0]).max() > 0.05
+    assert_same_mean(mean_of(llvm, asset, rr_depth=100000), whole, RUNS)
+
+
+def facing(mi, y: float, angle: float):  # noqa: ANN001, ANN202
+    """A rectangle at height y along the camera's axis, turned about the vertical."""
+    return mi.ScalarTransform4f().translate([0, y, 0]).rotate([0, 0, 1], angle).rotate([1, 0, 0], 90)
+
+
 def wall(mi) -> dict:  # noqa: ANN001
     """A lit thing behind the block, seen through it."""
     to_world = mi.ScalarTransform4f().look_at([0, 2, 0], [0, 0, 0], [0, 0, 1]).scale(1.5)

@@ -152,7 +152,7 @@ class DirectOnly(Asset):
             return {"ball": {"type": "sphere", "radius": 2.0, "center": [1, 2, 3], "bsdf": bsdf, **more}}
 
         model = UniformRays(ModelConfig(separate_direct=True, **SMALL), (0.0, 0.0, 0.0))
-        super().__init__(model, ball(bsdf), (1.0, 2.0, 3.0), 2.0)
+        super().__init__(model, ball(bsdf, **media), (1.0, 2.0, 3.0), 2.0)
         self.source = type("Source", (), {"media": media, "digest": lambda: repr((source_bsdf, media))})
         self._source = {"type": "scene", **ball(source_bsdf, **media)}
 
