@@ -1,9 +1,11 @@
 """How much memory a render takes for each path in flight, by kind of scene: peak of the process at two widths, and the slope.
 
     python benchmarks/memory.py seal.pt [--lanes 131072 524288] [--kinds plain,area,envmap]
+    python benchmarks/memory.py seal.pt --passes 1000         # does a render grow with its passes?
+    python benchmarks/memory.py seal.pt --large 20            # 3840 x 2160 pixels, 4096 samples, memory 2GB, stopped after 20 passes
 
-Every render is a process of its own, with the camera so near that all rays meet the asset.  What is printed is what `render/memory.py`
-must allow for.
+Every render is a process of its own, with the camera so near that all rays meet the asset.  What is printed first is what
+`render/memory.py` must allow for.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
 
 SIZE = 256
 
 
-def scene_of(kind: str, weights: str) -> dict:
+def scene_of(kind: str, weights: str, width: int = SIZE, height: int = SIZE) -> dict:
     """One scene that is filled by an asset (or, "plain", by a diffuse ball) under a lamp or an environment."""
     import mitsuba as mi
 
@@ -30,6 +33,7 @@ def scene_of(kind: str, weights: str) -> dict:
     stage = Stage.of(asset)
     camera = sensor(stage, SIZE)
     camera["fov"] = 4.0
+    camera["film"] |= {"width": width, "height": height}
     body = {"type": "neural_asset", "weights": weights}
     if kind == "plain":
         body = {"type": "sphere", "center": list(asset.center), "radius": asset.scale, "bsdf": {"type": "diffuse", "reflectance": 0.8}}
@@ -56,16 +60,62 @@ def child(kind: str, weights: str, lanes: int) -> None:
     print(json.dumps({"kind": kind, "lanes": lanes, "before": before, "after": after, "events_per_lane": events / lanes}))
 
 
+class Enough(Exception):
+    """Ends a render."""
+
+
+def grow(weights: str, passes: int, large: bool) -> None:
+    """Print what the process holds, in MiB beside what it held before, after some passes of a render."""
+    import mitsuba as mi
+
+    from mi_neural_asset.render import passes as planning
+
+    mi.set_variant("llvm_ad_rgb")
+    small, seen = scene_of("area", weights, 16, 16), []
+    mi.render(small, integrator=mi.load_dict({"type": "nap_path"}), spp=1)
+    scene = scene_of("area", weights, 3840, 2160) if large else small
+    integrator = mi.load_dict({"type": "nap_path", **({"memory": "2GB"} if large else {})})
+    if not large:
+        planning.DEFAULT_LANES = 256
+
+    def look(done: int, total: int) -> None:  # noqa: ARG001
+        seen.append(resident())
+        if len(seen) == passes:
+            raise Enough
+
+    before = resident()
+    integrator.progress = look
+    try:
+        mi.render(scene, integrator=integrator, spp=4096 if large else passes)
+    except (Enough, RuntimeError) as error:
+        if len(seen) < passes:
+            raise error
+    for k in sorted({1, 5, 10, 50, 100, passes // 2, passes}):
+        if k <= passes:
+            print(f"after pass {k}: {(seen[k - 1] - before) / 2**20:.1f} MiB beside {before / 2**20:.0f} MiB")
+
+
+def resident() -> int:
+    """Bytes that this process holds (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) << 10
+
+
 def main() -> int:
     """Measure, print a table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights")
     parser.add_argument("--lanes", type=int, nargs=2, default=[1 << 17, 1 << 19])
     parser.add_argument("--kinds", default="plain,area,envmap")
+    parser.add_argument("--passes", type=int, help="of one render of 256 paths each")
+    parser.add_argument("--large", type=int, metavar="PASSES", help="of one large picture")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "LANES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child[0], options.weights, int(options.child[1]))
+        return 0
+    if options.passes or options.large:
+        grow(options.weights, options.passes or options.large, bool(options.large))
         return 0
     for kind in options.kinds.split(","):
         rows = []
