@@ -90,7 +90,7 @@ def _use(asset: Any, mitsuba: bool) -> None:
     if mitsuba:
         import mitsuba as mi
 
-        mi.load_dict(asset.boundary_scene(), parallel=False)
+        mi.load_dict(asset.boundary_scene(media=True), parallel=False)
         if asset.source is not None:
             mi.load_dict(asset.source_scene(), parallel=False)
 

@@ -46,7 +46,7 @@ def sample() -> Sample:
     torch.manual_seed(0)
     config, whole = ModelConfig(**SMALL), _description()
     asset = NeuralAsset(
-        boundary=whole.without_media(), source=whole, center=[0.1, 0.2, 0.3], scale=2.0, config=config,
+        boundary=whole, source=whole, center=[0.1, 0.2, 0.3], scale=2.0, config=config,
         weights=dict(Transport(config).state_dict()), units="metres",
         provenance={"seed": 1, "versions": {"torch": "2"}, "validation": {"nll": -0.1, "ratio": [1.0, float("nan"), None]}},
     )  # fmt: skip
