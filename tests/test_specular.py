@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracle import uniform_asset
+from oracle import SMALL, uniform_asset
 from test_render import RUNS, light, mean_of, scene_of, sensor
 from test_sampler import exit_radiance, heterogeneous, sampler_of, to_mi, volpath, z_scores
 from zstats import assert_same_mean, mean_and_error
 
+import mi_neural_asset
 from mi_neural_asset.render.passage import Passage
 
 CONDUCTOR = {"type": "twosided", "nested": {"type": "conductor", "material": "Au"}}
@@ -176,3 +177,14 @@ def test_a_mirror_carries_nothing_else(llvm) -> None:  # noqa: ANN001
     with_, without = (sampler_of(llvm, shapes, specular=specular).sample(20_000, 4) for specular in (True, False))
     assert (with_.beta == 0).all() and (with_.x_v != with_.x_o).any()
     assert without.beta.mean() > 0.5 and not without.mirrored.any() and (without.chain == 1).all()
+
+
+@pytest.mark.parametrize(("bsdf", "kept"), [("dielectric", True), ("roughdielectric", False)])
+def test_media_are_kept_where_light_passes(llvm, bsdf: str, kept: bool, tmp_path) -> None:  # noqa: ANN001
+    """Without its source too: a render needs them."""
+    medium = {"type": "homogeneous", "albedo": 0.8, "sigma_t": 3.0}
+    scene = {"type": "scene", "ball": {"type": "sphere", "bsdf": {"type": bsdf}, "interior": medium}}
+    mi_neural_asset.bake(scene, tmp_path / "ball.pt", steps=1, source=False, progress=False, certify=False, **SMALL)
+    asset = mi_neural_asset.load(tmp_path / "ball.pt")
+    assert asset.source is None and bool(asset.boundary.media) == kept
+    assert (Passage.of(asset) is not None) == kept

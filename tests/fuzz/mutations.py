@@ -439,7 +439,7 @@ def harmless(r: random.Random, s: Sample) -> bytes:
     if choice == 0:
         content["provenance"]["note"] = r.choice(TEXTS[:12])
     elif choice == 1:
-        name = r.choice([name for name in content["weights"] if name != "proxy.extent"])
+        name = r.choice([name for name, value in content["weights"].items() if value.is_floating_point() and name != "proxy.extent"])
         content["weights"][name] = torch.randn(content["weights"][name].shape, generator=torch.Generator().manual_seed(r.randrange(99)))
     elif choice == 2:
         content["source"] = None

@@ -15,7 +15,9 @@ from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.far_field import FarField
 from mi_neural_asset.model.transport import Transport
 
-SMALL = {"features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 4, "cubemap": 4, "line": 4, "albedo_width": 8}
+SMALL = {
+    "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 4, "cubemap": 4, "line": 4, "albedo_width": 8, "probes": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
