@@ -149,3 +149,17 @@ def test_light_crosses_a_thin_slab(llvm) -> None:  # noqa: ANN001
     middle = tables.density[(mesh.points[:, :2].norm(dim=-1) < 0.2) & (mesh.points[:, 2] > 0)].mean((0, 1)).mean(-1)
     below, above = middle[: BANDS // 2].mean(), middle[BANDS // 2 :].mean()
     assert above > below > 0.2 * above
+
+
+def test_a_process_without_a_share_adds_nothing(llvm) -> None:  # noqa: ANN001
+    """Of several, where there are fewer bulks of paths than processes."""
+    from mi_neural_asset.baking.transfer import _Crossings, _sums
+    from mi_neural_asset.baking.visibility import Visibility
+    from mi_neural_asset.probes import ProbeMesh
+
+    mesh = ProbeMesh([{"geometry": BALL}], [0.0, 0.0, 0.0], 1.0, 512)
+    visibility = Visibility(mesh, llvm.load_dict({"type": "scene", "ball": {"type": "sphere"}}, parallel=False))
+    one = torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32), torch.zeros(1, 3), torch.tensor([[0.0, 0, 1]]), torch.ones(1, 3)
+    some, none = (_sums(mesh, system_of("local"), visibility, crossings) for crossings in (_Crossings(*one), _Crossings.none()))
+    for full, empty in zip(some, none, strict=True):
+        assert full.shape == empty.shape and full.any() and not empty.any()

@@ -136,6 +136,9 @@ def _sums(mesh: ProbeMesh, coordinates: PaperCoordinates, visibility: Visibility
     x POOL cells, their mean over channels, that times w - d and times |w - d|^2, [P, BANDS / POOL, AZIMUTHS / POOL, 5].
     """
     enters, leaves, offset, normal, beta = crossings.columns
+    if not len(enters):  # one process of several, with no share of few paths
+        cells = len(mesh.points), BANDS * AZIMUTHS
+        return torch.zeros(*cells, CHANNELS), torch.zeros(cells[0], BANDS // POOL, AZIMUTHS // POOL, 5)
     end = torch.bincount(enters, minlength=len(mesh.points)).cumsum(0)
     beta = beta / visibility.view.clamp_min(LEAST_VIEW)[leaves.long(), None]
     leaves, end = to_indices(leaves), to_indices(end)
