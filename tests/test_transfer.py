@@ -159,7 +159,8 @@ def test_a_process_without_a_share_adds_nothing(llvm) -> None:  # noqa: ANN001
 
     mesh = ProbeMesh([{"geometry": BALL}], [0.0, 0.0, 0.0], 1.0, 512)
     visibility = Visibility(mesh, llvm.load_dict({"type": "scene", "ball": {"type": "sphere"}}, parallel=False))
-    one = torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32), torch.zeros(1, 3), torch.tensor([[0.0, 0, 1]]), torch.ones(1, 3)
-    some, none = (_sums(mesh, system_of("local"), visibility, crossings) for crossings in (_Crossings(*one), _Crossings.none()))
-    for full, empty in zip(some, none, strict=True):
+    probe, normal = torch.zeros(1, dtype=torch.int32), torch.tensor([[0.0, 0.0, 1.0]])
+    one = _Crossings(probe, probe, torch.zeros(1, 3), normal, torch.ones(1, 3))
+    some, nothing = (_sums(mesh, system_of("local"), visibility, crossings) for crossings in (one, _Crossings.none()))
+    for full, empty in zip(some, nothing, strict=True):
         assert full.shape == empty.shape and full.any() and not empty.any()
