@@ -94,7 +94,9 @@ def test_folder_that_does_not_exist(tmp_path):
         write(tmp_path, b"new")
 
 
-def test_interrupted_save(tmp_path):
+def test_interrupted_save(tmp_path, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs behind them with it ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (tmp_path / "a.pt").write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt, match=r"a\.pt was not written \(interrupted\); the file that was there is whole"):
         with replacing(tmp_path / "a.pt") as stream:
