@@ -15,9 +15,9 @@ import json
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
+from mi_neural_asset.memory import resident
 
 SIZE = 256
 
@@ -87,18 +87,12 @@ def grow(weights: str, passes: int, large: bool) -> None:
     integrator.progress = look
     try:
         mi.render(scene, integrator=integrator, spp=4096 if large else passes)
-    except (Enough, RuntimeError) as error:
+    except (Enough, RuntimeError):
         if len(seen) < passes:
-            raise error
+            raise
     for k in sorted({1, 5, 10, 50, 100, passes // 2, passes}):
         if k <= passes:
             print(f"after pass {k}: {(seen[k - 1] - before) / 2**20:.1f} MiB beside {before / 2**20:.0f} MiB")
-
-
-def resident() -> int:
-    """Bytes that this process holds (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) << 10
 
 
 def main() -> int:

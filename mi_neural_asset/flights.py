@@ -62,6 +62,20 @@ def pick(value: mi.UnpolarizedSpectrum, channel: mi.UInt32) -> mi.Float:
     return picked
 
 
+def first_collision(
+    medium: mi.MediumPtr, ray: mi.Ray3f, number: mi.Float, channel: mi.UInt32, active: mi.Bool
+) -> tuple[mi.MediumInteraction3f, mi.Bool]:
+    """Where rays would collide first, from a uniform number, if no surface comes before: (the collision, which rays have one).
+
+    Rays end there: `ray.maxt` is set, so that a surface found on the way comes first.
+    """
+    within = active & (medium != None)  # noqa: E711 -- an array comparison
+    mei = medium.sample_interaction(ray, number, channel, within)
+    within &= mei.is_valid()
+    ray.maxt = dr.select(within, mei.t, ray.maxt)
+    return mei, within
+
+
 def fly(
     coloured: bool, mei: mi.MediumInteraction3f, pi: mi.PreliminaryIntersection3f, beta: mi.UnpolarizedSpectrum,
     balance: mi.UnpolarizedSpectrum, flying: mi.Bool, collision: mi.Bool, scatter: mi.Bool,

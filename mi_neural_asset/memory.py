@@ -47,6 +47,12 @@ def free_memory() -> int:
     return min(free) // _sharers
 
 
+def resident() -> int:
+    """Bytes that this process holds (Linux)."""
+    rows = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(rows["VmRSS"].split()[0]) << 10
+
+
 def bound(value: str | int | None, what: str) -> int:
     """`value` as bytes; a share of what is free where it is None or empty.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,6 @@ from test_render import RUNS, light, mean_of, scene_of, sensor
 from zstats import assert_same_mean
 
 from mi_neural_asset import memory
-
-
-def resident() -> int:
-    """Bytes of this process."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) << 10
 
 
 def test_sizes_are_read_as_they_are_written():
@@ -72,7 +66,7 @@ def render_passes(mi, count: int) -> list[int]:
 
     scene = scene_of(mi, random_asset("growth", seed=3, separate=True), "area")
     integrator, seen = mi.load_dict({"type": "nap_path", "max_depth": 2}), []
-    integrator.progress = lambda done, total: seen.append(resident())
+    integrator.progress = lambda done, total: seen.append(memory.resident())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "DEFAULT_LANES", 256)
         mi.render(scene, integrator=integrator, spp=count)
@@ -101,8 +95,8 @@ def test_render_keeps_its_bound(llvm) -> None:
     integrator = mi.load_dict({"type": "nap_path", "memory": "400MB"})
     mi.render(scene, integrator=mi.load_dict({"type": "nap_path"}), spp=1)
     planned, plans = passes.Passes.plan, []
-    before, most = resident(), [0]
-    integrator.progress = lambda done, total: most.append(resident())
+    before, most = memory.resident(), [0]
+    integrator.progress = lambda done, total: most.append(memory.resident())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes.Passes, "plan", lambda self, inputs: plans.append(planned(self, inputs)) or plans[-1])
         mi.render(scene, integrator=integrator, spp=512)

@@ -25,6 +25,12 @@ class Unit:
     center, scale = (0.0, 0.0, 0.0), 1.0
 
 
+def stock(mi, scene, kind: str, **options) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001, ANN003
+    """Mean and error of one of Mitsuba's own integrators."""
+    integrator = mi.load_dict({"type": kind, **options})
+    return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=256, seed=s)).mean((0, 1)), RUNS, 50)
+
+
 def fold(mi, bsdf: dict) -> dict:  # noqa: ANN001
     """Two sheets at a right angle, open to the camera: what it sees has been mirrored twice."""
     sheets = {}
@@ -42,11 +48,7 @@ def test_a_fold_of_mirrors_is_that_of_path(llvm, bsdf: dict) -> None:  # noqa: A
     lights = {f"light_{kind}": light(llvm, kind) for kind in ("constant", "area")}
     plain = llvm.load_dict({"type": "scene", **sheets, **lights, "sensor": sensor(llvm)}, parallel=False)
 
-    def path(depth: int) -> tuple[np.ndarray, np.ndarray]:
-        integrator = llvm.load_dict({"type": "path", "max_depth": depth})
-        return mean_and_error(lambda s: np.asarray(llvm.render(plain, integrator=integrator, spp=256, seed=s)).mean((0, 1)), RUNS, 50)
-
-    whole, once = path(-1), path(2)
+    whole, once = (stock(llvm, plain, "path", max_depth=depth) for depth in (-1, 2))
     assert abs(whole[0] - once[0]).max() > 0.01
     assert_same_mean(mean_of(llvm, asset), whole, RUNS)
 
@@ -115,11 +117,7 @@ def test_what_passes_is_that_of_volpath(llvm, content: str, kind: str) -> None: 
     asset = scene_of(llvm, weights, extra=lights)
     plain = llvm.load_dict({"type": "scene", **shapes, **lights, "sensor": sensor(llvm)}, parallel=False)
 
-    def volpath(shown: str) -> tuple[np.ndarray, np.ndarray]:
-        integrator = llvm.load_dict({"type": shown, "rr_depth": 100000})
-        return mean_and_error(lambda s: np.asarray(llvm.render(plain, integrator=integrator, spp=256, seed=s)).mean((0, 1)), RUNS, 50)
-
-    whole = volpath("volpath")
+    whole = stock(llvm, plain, "volpath", rr_depth=100000)
     assert whole[0].max() > 0.05
     assert_same_mean(mean_of(llvm, asset, rr_depth=100000), whole, RUNS)
 
@@ -136,11 +134,7 @@ def test_panes_and_masks_are_those_of_path(llvm) -> None:  # noqa: ANN001
     asset = scene_of(llvm, uniform_asset("panes", (0.0, 0.0, 0.0), True, boundary=shapes), extra=lights)
     plain = llvm.load_dict({"type": "scene", **shapes, **lights, "sensor": sensor(llvm)}, parallel=False)
 
-    def path(depth: int) -> tuple[np.ndarray, np.ndarray]:
-        integrator = llvm.load_dict({"type": "path", "max_depth": depth, "rr_depth": 100000})
-        return mean_and_error(lambda s: np.asarray(llvm.render(plain, integrator=integrator, spp=256, seed=s)).mean((0, 1)), RUNS, 50)
-
-    whole, short = path(-1), path(4)
+    whole, short = (stock(llvm, plain, "path", max_depth=depth, rr_depth=100000) for depth in (-1, 4))
     assert abs(whole[0] - short[0]).max() > 0.05
     assert_same_mean(mean_of(llvm, asset, rr_depth=100000), whole, RUNS)
 
@@ -187,4 +181,4 @@ def test_media_are_kept_where_light_passes(llvm, bsdf: str, kept: bool, tmp_path
     mi_neural_asset.bake(scene, tmp_path / "ball.pt", steps=1, source=False, progress=False, certify=False, **SMALL)
     asset = mi_neural_asset.load(tmp_path / "ball.pt")
     assert asset.source is None and bool(asset.boundary.media) == kept
-    assert (Passage.of(asset) is not None) == kept
+    assert (Passage.of(asset, llvm.load_dict(asset.boundary_scene(media=True))) is not None) == kept

@@ -69,7 +69,8 @@ def test_free_flights_are_exponential(llvm) -> None:  # noqa: ANN001
     mi, count = llvm, 40000
     inner = {"type": "sphere", "radius": 0.5, "bsdf": NULL, "interior": homogeneous(0.8, [0.5] * 3), "exterior": {"type": "ref", "id": "m"}}
     shell = {"type": "sphere", "bsdf": NULL, "interior": {"type": "ref", "id": "m"}}
-    density = Density(Fog((0, 0, 0), {"m": {**homogeneous(2.0, [0.5] * 3), "id": "m"}, "ball": shell, "core": inner}))
+    fog = Fog((0, 0, 0), {"m": {**homogeneous(2.0, [0.5] * 3), "id": "m"}, "ball": shell, "core": inner})
+    density = Density(fog, mi.load_dict(fog.boundary_scene(media=True), parallel=False))
     start, d = dr.zeros(mi.Point3f, count), dr.zeros(mi.Vector3f, count)
     start.x, d.x, start.y = mi.Float(-1.0), mi.Float(1.0), mi.Float(0.0)
     hit, x, length = density.track(start, d, dr.opaque(mi.UInt32, 3))

@@ -146,11 +146,12 @@ class Bake:
         low, high = (torch.as_tensor(v, dtype=torch.float64) for v in bounding_box(self.description))
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(radius)
         scene, c = mi.load_dict(scene_dict(self.description), parallel=False), self.config
+        specular = leaves_specular(c.kind, c.model)
         sampler = PathSampler(
             scene, self.center.tolist(), self.scale * SPHERE_SLACK, volume=self.description.is_volume,
-            specular=leaves_specular(c.kind, c.model),
+            specular=specular,
         )  # fmt: skip
-        self._passable = self.description.is_volume or (leaves_specular(c.kind, c.model) and lets_through(scene))
+        self._passable = self.description.is_volume or (specular and lets_through(scene))
         torch.manual_seed(self.seed)
         model = build(c.kind, c.model)
         extent = torch.maximum(high - self.center, self.center - low) / self.scale

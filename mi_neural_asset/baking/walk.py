@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import drjit as dr
 import mitsuba as mi
 
-from ..flights import Media, channel_of, fly, pick
+from ..flights import Media, channel_of, first_collision, fly, pick
 
 EXITED, ABSORBED, TRUNCATED, INVALID = 0, 1, 2, 3
 MAX_MISSES = 1 << 16  # rays in a row that may miss the asset before a path is given up
@@ -171,10 +171,7 @@ def walk(
         in_medium = mi.Bool(False)
         mei = None
         if dr.hint(media, mode="scalar"):
-            in_medium = active & (medium != None)  # noqa: E711
-            mei = medium.sample_interaction(ray, rng.next_float32(), channel, in_medium)
-            in_medium &= mei.is_valid()
-            ray.maxt = dr.select(in_medium, mei.t, ray.maxt)
+            mei, in_medium = first_collision(medium, ray, rng.next_float32(), channel, active)
 
         pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
         surface = active & pi.is_valid()

@@ -70,10 +70,11 @@ def prepared(asset, device: str) -> Model:  # noqa: ANN001
         module = asset.model()
         kind = "far_field" if isinstance(module, FarField) else "transport"
         engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
-        density = Density(asset) if asset.is_volume else None
+        projection = Projection(asset, module)
+        density = Density(asset, projection.scene) if asset.is_volume else None
         direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
-        passage = Passage.of(asset) if specular and not density else None
-        cache[key] = Model(kind, engine, Projection(asset, module), direct, specular, _inputs(module), density, passage)
+        passage = Passage.of(asset, projection.scene) if specular and not density else None
+        cache[key] = Model(kind, engine, projection, direct, specular, _inputs(module), density, passage)
     return cache[key]
 
 

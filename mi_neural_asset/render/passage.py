@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import drjit as dr
 import mitsuba as mi
 
-from ..flights import Media, channel_of, fly, pick
+from ..flights import Media, channel_of, first_collision, fly, pick
 from ..occlusion import SELF_OFFSET
 from ..specular import lets_through
 from .lanes import take
@@ -54,10 +54,7 @@ def _follow(
         collision = mi.Bool(False)
         scatter = mi.Bool(False)
         if dr.hint(some, mode="scalar"):
-            in_medium = active & (medium != None)  # noqa: E711
-            mei = medium.sample_interaction(ray, rng.next_float32(), channel, in_medium)
-            in_medium &= mei.is_valid()
-            ray.maxt = dr.select(in_medium, mei.t, ray.maxt)
+            mei, in_medium = first_collision(medium, ray, rng.next_float32(), channel, active)
         pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
         surface = active & pi.is_valid()
         if dr.hint(some, mode="scalar"):
@@ -95,7 +92,8 @@ class Passage:
     """What passes through one asset.
 
     Args:
-        asset: a NeuralAsset that keeps its media.
+        asset: a NeuralAsset.
+        scene: its boundary, with the media that it keeps.
     """
 
     def __init__(self, asset, scene: mi.Scene) -> None:  # noqa: ANN001
@@ -104,9 +102,8 @@ class Passage:
         self._scale = float(asset.scale)
 
     @classmethod
-    def of(cls, asset) -> Passage | None:  # noqa: ANN001
+    def of(cls, asset, scene: mi.Scene) -> Passage | None:  # noqa: ANN001
         """None where nothing passes."""
-        scene = mi.load_dict(asset.boundary_scene(media=True), parallel=False)
         return cls(asset, scene) if lets_through(scene) else None
 
     def follow(self, x: mi.Point3f, d: mi.Vector3f, w: mi.Vector3f, active: mi.Bool, seed: mi.UInt32) -> Passed:

@@ -266,7 +266,9 @@ class PathTracer:
             if model.density:
                 direct = self._single_scattering(model, hits, index, β, η, randoms, radiance)
             else:
-                direct = one_lobe(take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._seed)
+                direct = one_lobe(
+                    take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._volumes.seed
+                )
             if split:
                 index = index + dr.width(radiance) // 2
             else:
@@ -287,10 +289,6 @@ class PathTracer:
             delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
             gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
         )  # fmt: skip
-
-    def _seed(self) -> mi.UInt32:
-        """A new one at each call."""
-        return dr.opaque(mi.UInt32, self._seeds.getrandbits(32))
 
     def _single_scattering(
         self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, radiance: mi.Spectrum

@@ -19,13 +19,16 @@ class Projection:
     Args:
         asset: a NeuralAsset (its boundary, `center` and `scale`).
         model: its transport model (for the proxy).
+
+    Attributes:
+        scene: the boundary, with the media that the asset keeps.
     """
 
     def __init__(self, asset, model) -> None:  # noqa: ANN001
-        self._scene = mi.load_dict(asset.boundary_scene(), parallel=False)
+        self.scene = mi.load_dict(asset.boundary_scene(media=True), parallel=False)
         self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
         self._scale = float(asset.scale)
-        self.occlusion = Occlusion.of(asset, self._scene)
+        self.occlusion = Occlusion.of(asset, self.scene)
         proxy = model.proxy
         self._radius = proxy.radius if proxy.kind == "sphere" else None
         planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
@@ -72,7 +75,7 @@ class Projection:
         that is closest to x_o, so that the sample keeps its energy.
         """
         chord = self.chord(u, w)
-        pi = self._scene.ray_intersect_preliminary(self._ray(u, -w, chord), active=active & (chord > 0))
+        pi = self.scene.ray_intersect_preliminary(self._ray(u, -w, chord), active=active & (chord > 0))
         hit = active & pi.is_valid()
         closest = dr.clip(dr.dot(mi.Vector3f(u - x_o), w), 0, chord)
         return dr.select(hit, pi.t / self._scale, closest), hit
@@ -83,4 +86,4 @@ class Projection:
         n: geometric normal at x; the start is moved along it to the side of w.
         """
         side = dr.select(dr.dot(n, w) >= 0, SELF_OFFSET, -SELF_OFFSET)
-        return self._scene.ray_test(self._ray(x + side * n, w, mi.Float(1e4)), active)
+        return self.scene.ray_test(self._ray(x + side * n, w, mi.Float(1e4)), active)

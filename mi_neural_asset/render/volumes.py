@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
+from ..flights import first_collision
 from ..occlusion import SELF_OFFSET
 from .lanes import take
 
@@ -41,10 +42,7 @@ def _track(
     left = mi.Float(0)
     while active:
         ray = mi.Ray3f(o, d)
-        in_medium = active & (medium != None)  # noqa: E711
-        mei = medium.sample_interaction(ray, rng.next_float32(), mi.UInt32(0), in_medium)
-        in_medium &= mei.is_valid()
-        ray.maxt = dr.select(in_medium, mei.t, ray.maxt)
+        mei, in_medium = first_collision(medium, ray, rng.next_float32(), mi.UInt32(0), active)
         pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
         surface = active & pi.is_valid()
         collision = in_medium & ~surface
@@ -68,10 +66,11 @@ class Density:
 
     Args:
         asset: a NeuralAsset that is a volume.
+        scene: its boundary, with the media.
     """
 
-    def __init__(self, asset) -> None:  # noqa: ANN001
-        self._scene = mi.load_dict(asset.boundary_scene(media=True), parallel=False)
+    def __init__(self, asset, scene: mi.Scene) -> None:  # noqa: ANN001
+        self._scene = scene
         self._center = mi.ScalarPoint3f([float(c) for c in asset.center])
         self._scale = float(asset.scale)
 

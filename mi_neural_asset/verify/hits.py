@@ -37,9 +37,9 @@ def viewers(asset: NeuralAsset, count: int, seed: int) -> Hits:
     Raises:
         ValueError: hardly any line meets the asset.
     """
-    scene = mi.load_dict(asset.boundary_scene(), parallel=False)
+    scene = mi.load_dict(asset.boundary_scene(media=True), parallel=False)
     center, scale = mi.Point3f([float(c) for c in asset.center]), float(asset.scale)
-    density = Density(asset) if asset.is_volume else None
+    density = Density(asset, scene) if asset.is_volume else None
     parts, found, width = [], 0, max(count, 4096)
     sampler = mi.load_dict({"type": "independent"}, parallel=False)
     sampler.seed(seed, width)
