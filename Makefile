@@ -11,7 +11,7 @@ help:
 	@echo "make test      the tests, without the slow ones; WORKERS=2 at a time"
 	@echo "make test-all  all tests"
 	@echo "make fuzz      hostile asset files: FILES=2000 SEED=0 (about a minute)"
-	@echo "make bench     the paper's tables: SCALE=tiny ASSETS=seal,candle,...; goes on where it was stopped; out/paper_SCALE"
+	@echo "make bench     the paper's tables: SCALE=tiny ASSETS=seal,candle,... JOBS=2; goes on where it was stopped; out/paper_SCALE"
 	@echo "make speed     speed of the path sampler (the other benchmarks want an asset)"
 	@echo "make lint      ruff"
 
@@ -40,9 +40,10 @@ fuzz: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --files $(FILES) --seed $(SEED)
 
 SCALE ?= tiny
+JOBS ?= 1
 ASSETS ?= candle,milk,cat,seal,dragon,bunny,curl_hair,hair,fabric,teaset
 bench: $(READY)
-	$(BIN)/python benchmarks/paper.py --scale $(SCALE) --assets $(ASSETS) --docs docs/paper_tables.md
+	$(BIN)/python benchmarks/paper.py --scale $(SCALE) --assets $(ASSETS) --jobs $(JOBS) --docs docs/paper_tables.md
 	$(BIN)/python -m mi_neural_asset report out/paper_$(SCALE)
 
 speed: $(READY)

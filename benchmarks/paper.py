@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import common
@@ -22,6 +24,7 @@ from paper_figures import ASSETS
 import mi_neural_asset
 from mi_neural_asset import catalogue
 from mi_neural_asset.files import replacing
+from mi_neural_asset.threads import share_cores
 
 
 def write_report(out: Path, tables, made: list, title: str, machine: dict) -> None:  # noqa: ANN001
@@ -53,19 +56,57 @@ def with_part(page: str, part: str) -> str:
     return "\n## ".join([*kept[:at], part.removeprefix("## "), *kept[at:]])
 
 
+def shares(chosen: list[str], assets: list[str]) -> list[list[tuple[str, str]]]:
+    """The asset and the tables of each process; those of the second round need bakes of the first."""
+    from paper_tables import subjects
+
+    single = subjects(assets)
+    shared = ",".join(name for name in chosen if name not in single)
+    return [[(asset, shared) for asset in assets if shared], [(single[name], name) for name in chosen if name in single]]
+
+
+def run_shares(rounds: list[list[tuple[str, str]]], jobs: int, command: list[str]) -> None:
+    """Run `command` for each share, `jobs` processes at a time.
+
+    Raises:
+        RuntimeError: some did not end well; all others did their work.
+    """
+
+    def run(share: tuple[str, str]) -> str:
+        asset, tables = share
+        done = subprocess.run([*command, "--assets", asset, "--tables", tables], stdout=subprocess.DEVNULL, check=False)
+        return f"{asset} (tables {tables}): exit code {done.returncode}" if done.returncode else ""
+
+    with ThreadPoolExecutor(jobs) as pool:
+        failed = [name for shares in rounds for name in list(pool.map(run, shares)) if name]
+    if failed:
+        raise RuntimeError(f"not made, see above: {'; '.join(failed)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    from paper_cells import SCALES
+    from paper_tables import TABLES
+
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--scale", choices=SCALES, default="tiny", help="resolution, samples and budget (default: %(default)s)")
+    made.add_argument("--assets", default=",".join(ASSETS), help="with commas between them (default: the paper's ten)")
+    made.add_argument("--tables", default="", help=f"of {','.join(TABLES)} (default: all)")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--out", type=Path, default=None, help="folder of cells and results (default: out/paper_SCALE)")
+    made.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time that make cells (default: %(default)s)")
+    made.add_argument("--cells-only", action="store_true", help="make cells, print no tables: as one of --jobs N processes")
+    made.add_argument("--docs", type=Path, default=None, metavar="PAGE", help="Markdown page whose part of this scale is written anew")
+    return made
+
+
 def main() -> None:
     """Parse the command line, make what is missing, print the tables."""
     from paper_cells import SCALES, Bench
-    from paper_tables import Tables
+    from paper_tables import TABLES, Tables
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=SCALES, default="tiny", help="resolution, samples and budget (default: %(default)s)")
-    parser.add_argument("--assets", default=",".join(ASSETS), help="with commas between them (default: the paper's ten)")
-    parser.add_argument("--tables", default="", help="of 1,2,3,4,5,6,7,11,12,13,composition,baselines (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=None, help="folder of cells and results (default: out/paper_SCALE)")
-    parser.add_argument("--docs", type=Path, default=None, metavar="PAGE", help="Markdown page whose part of this scale is written anew")
-    options = parser.parse_args()
+    arguments = parser()
+    options = arguments.parse_args()
     import mitsuba as mi
 
     mi.set_variant("llvm_ad_rgb")
@@ -73,25 +114,32 @@ def main() -> None:
     out = options.out or Path("out") / f"paper_{options.scale}"
     assets = catalogue.chosen([name for name in options.assets.split(",") if name])
     if apart := {"cloud": "13", "composition": "composition"}.keys() & assets:
-        parser.error(f"{', '.join(sorted(apart))}: not a row of the tables; ask for --tables 13 or composition")
+        arguments.error(f"{', '.join(sorted(apart))}: not a row of the tables; ask for --tables 13 or composition")
+    chosen = [name for name in options.tables.split(",") if name] or list(TABLES)
+    if unknown := [name for name in chosen if name not in TABLES]:
+        arguments.error(f"no table is called {unknown[0]!r}; there are {', '.join(TABLES)}")
     start = time.monotonic()
 
     def say(title: str) -> None:
         print(f"[{time.monotonic() - start:6.0f} s] {title}", file=sys.stderr, flush=True)
 
-    machine, scale = common.machine(), SCALES[options.scale]
-    tables = Tables(Bench(out, scale, options.seed, say), assets)
-    known = tables.all()
-    chosen = [name for name in options.tables.split(",") if name] or list(known)
-    if unknown := [name for name in chosen if name not in known]:
-        parser.error(f"no table is called {unknown[0]!r}; there are {', '.join(known)}")
+    scale = SCALES[options.scale]
     try:
-        made = [known[name]() for name in chosen]
+        if options.cells_only:
+            share_cores(options.jobs)
+        elif options.jobs > 1:
+            command = [sys.executable, __file__, "--scale", options.scale, "--seed", str(options.seed), "--out", str(out)]
+            run_shares(shares(chosen, assets), options.jobs, [*command, "--jobs", str(options.jobs), "--cells-only"])
+        tables = Tables(Bench(out, scale, options.seed, say), assets)
+        made = [tables.make(name) for name in chosen]
     except KeyboardInterrupt as error:
         sys.exit(f"stopped ({error or 'Ctrl-C'}); the same command goes on from the cells in {out}")
-    title = f"The paper's tables at scale {options.scale}"
+    if options.cells_only:
+        return
+    machine = common.machine()
     command = f"python benchmarks/paper.py --scale {options.scale} --assets {','.join(assets)}"
     command += f" --tables {options.tables}" if options.tables else ""
+    command += f" --jobs {options.jobs}" if options.jobs > 1 else ""
     about = f"`{command}`: {scale}. Machine: {', '.join(f'{k} {v}' for k, v in machine.items())}, load {os.getloadavg()[0]:.1f} at the end."
     text = f"## Scale {options.scale}\n\n{about}\n\n" + "\n".join(table.markdown() for table in made)
     with replacing(out / "tables.md") as stream:
@@ -100,7 +148,7 @@ def main() -> None:
         page = with_part(options.docs.read_text(), text)
         with replacing(options.docs) as stream:
             stream.write(page.encode())
-    write_report(out, tables, made, title, {**machine, "settings": str(scale)})
+    write_report(out, tables, made, f"The paper's tables at scale {options.scale}", {**machine, "settings": str(scale)})
     print(text)
     print(f"{out / 'tables.md'}; pictures: mi-neural-asset report {out}", file=sys.stderr)
 

@@ -54,7 +54,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale(40, "preview", 200, None, 64, 4, 32, (16, 64, 256)),
-    "small": Scale(128, "preview", None, 9.0, 64, 6, 1024, (4, 16, 64, 256)),
+    "small": Scale(96, "preview", None, 3.0, 16, 6, 64, (4, 16, 64)),
     "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512)),
 }
 
@@ -217,10 +217,11 @@ class Bench:
                 for number, name in enumerate(methods):
                     start, start_cpu = time.perf_counter(), cpu_seconds()
                     seed = self._seed(setup, name, k + 1)
+                    samples = spp if k >= 0 else 1
                     kind = "nap_path" if methods[name] else "volpath" if name == "volpath" else self._tracer(asset)
-                    image = _render(scenes[name], self._integrator(kind, setup), spp, seed)
+                    image = _render(scenes[name], self._integrator(kind, setup), samples, seed)
                     if name.endswith("_denoised"):
-                        image = denoise.denoise(image, *denoise.guides(scenes[name], spp, seed + number))
+                        image = denoise.denoise(image, *denoise.guides(scenes[name], samples, seed + number))
                     if k >= 0:
                         images[name].append(image)
                         times[name]["seconds"].append(time.perf_counter() - start)

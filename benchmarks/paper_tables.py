@@ -85,9 +85,23 @@ def at(compared: dict[str, Any], name: str, clock: str = "cpu_seconds") -> float
     return float(np.median(compared[name][clock])) * AT / compared["spp"]
 
 
-def energy(runs: np.ndarray, references: np.ndarray) -> list[float]:
-    """Mean picture over the reference's, per channel."""
-    return (runs.mean((0, 1, 2)) / references.mean((0, 1, 2))).tolist()
+def energy(runs: np.ndarray, references: np.ndarray, pixels: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of some pixels (None: all) over the reference's, per channel, and its standard error from the spread between runs."""
+    pixels = np.ones(runs.shape[1:3], bool) if pixels is None else pixels
+    means = [pictures[:, pixels].mean(1) for pictures in (runs, references)]
+    spreads = [m.std(0, ddof=1) / len(m) ** 0.5 / m.mean(0) for m in means]
+    ratio = means[0].mean(0) / means[1].mean(0)
+    return ratio, ratio * np.hypot(*spreads)
+
+
+def channels(values: np.ndarray) -> str:
+    """Red, green and blue, as a cell shows them."""
+    return ", ".join(f"{v:.3f}" for v in values)
+
+
+def with_error(found: tuple[np.ndarray, np.ndarray]) -> str:
+    """Ratios of energy and the largest of their standard errors."""
+    return f"{channels(found[0])} (+- {found[1].max():.3f})"
 
 
 class Tables:
@@ -111,7 +125,7 @@ class Tables:
 
     def errors(self, number_: str, setup: str, title: str) -> Table:
         """Tables 1, 5 and 6."""
-        header = ["asset", "far field", "ours", "ours, reference A / B", "ratio", "energy of ours R, G, B"]
+        header = ["asset", "far field", "ours", "ours, reference A / B", "ratio", "energy R, G, B: ours", "far field"]
         table = Table(f"Table {number_}: 100 x MSE, {title}", header)
         ratios, theirs = [], []
         for asset in self.assets:
@@ -125,16 +139,18 @@ class Tables:
                 paper_ratio = known["ours"] / known["far_field"]
                 theirs.append(paper_ratio)
             ratios.append(ratio)
-            scale = ", ".join(f"{v:.3f}" for v in energy(compared["ours"]["images"], references))
+            pixels = ~self.bench.shown(asset)["around"] if setup == "scene" else None
+            energies = [with_error(energy(compared[name]["images"], references, pixels)) for name in ("ours", "far_field")]
             table.rows.append([
                 asset, f"{number(far)} +- {number(far_error)} ({number_or_none(known['far_field'])})",
                 f"{number(ours)} +- {number(ours_error)} ({number_or_none(known['ours'])})", " / ".join(map(number, halves)),
-                beside(ratio, paper_ratio), scale,
+                beside(ratio, paper_ratio), *energies,
             ])  # fmt: skip
-        table.rows.append(["geometric mean", "", "", "", beside(geometric(ratios), geometric(theirs)), ""])
+        table.rows.append(["geometric mean", "", "", "", beside(geometric(ratios), geometric(theirs)), "", ""])
         table.note = (
             "In parentheses the paper's figure. Ours: in parts of the reference's squared mean, noise subtracted; A and B: against each of "
-            "two independent references alone. A ratio is left out where an error is below twice its own standard error."
+            "two independent references alone. A ratio is left out where an error is below twice its own standard error. Energy: sum "
+            "of the pixels that show the asset over the reference's, and the largest standard error of the three."
         )
         return table
 
@@ -200,7 +216,7 @@ class Tables:
             (found, spread), noise = error(images, references), variance(images, spp, mean) / AT
             table.rows.append([
                 name.replace("_", " "), f"{number(found)} +- {number(spread)} ({number_or_none(known[0])})", beside(noise, known[1]),
-                beside(at(compared, name), known[2]), ", ".join(f"{v:.3f}" for v in energy(images, references)),
+                beside(at(compared, name), known[2]), with_error(energy(images, references)),
             ])  # fmt: skip
             view[name] = images.mean(0)
         table.note = f"As in Tables 1 and 2, at {AT} samples per pixel; the paper does not say of which assets its figures are."
@@ -223,7 +239,7 @@ class Tables:
             for name in chosen:
                 images = compared[name]["images"]
                 whole = 100 * ((images - mean) ** 2).mean() / mean.mean() ** 2 - own
-                scale = ", ".join(f"{v:.3f}" for v in energy(images, references))
+                scale = with_error(energy(images, references))
                 table.rows.append([asset, name.replace("_", " "), f"{np.median(compared[name]['cpu_seconds']):.2f}", number(whole), scale])
                 if name not in ("ours", "far_field"):
                     self.views.setdefault((asset, "scene"), {"reference": mean})[f"{name} {compared['spp']} spp"] = images[0]
@@ -274,7 +290,7 @@ class Tables:
             self.views["cloud", setup] = {"reference": references.mean(0), **{name: images.mean(0) for name, images in runs.items()}}
             table.rows.append([
                 setup, "{} +- {}".format(*map(number, error(runs["ours"], references))),
-                ", ".join(f"{v:.3f}" for v in energy(runs["ours"], references)),
+                with_error(energy(runs["ours"], references)),
                 *(number(variance(runs[name], compared["spp"], mean) / AT) for name in methods),
                 *(number(at(compared, name)) for name in methods), number(gain(compared["traced"], compared["ours"], "cpu_seconds")),
             ])  # fmt: skip
@@ -291,29 +307,42 @@ class Tables:
         runs = compared["ours"]["images"]
         self.views["composition", "scene"] = {"reference": references.mean(0), "ours": runs.mean(0)}
         for name, pixels in self.bench.shown("composition").items():
-            means = [pictures[:, pixels].mean(1) for pictures in (runs, references)]
-            spread = [m.std(0, ddof=1) / len(m) ** 0.5 / m.mean(0) for m in means]
-            ratio = means[0].mean(0) / means[1].mean(0)
-            figures = [", ".join(f"{v:.3f}" for v in values) for values in (ratio, ratio * np.hypot(*spread))]
-            table.rows.append([name.replace("_", " "), str(int(pixels.sum())), *figures])
+            found = map(channels, energy(runs, references, pixels))
+            table.rows.append([name.replace("_", " "), str(int(pixels.sum())), *found])
         table.note = "Energy of ours over `volpath`'s. The paper shows such a scene without figures."
         return table
 
-    def all(self) -> dict[str, Callable[[], Table]]:
-        """Every table by the name that `--tables` takes."""
-        one = "seal" if "seal" in self.assets else self.assets[0]
-        boxed = "cat" if "cat" in self.assets else one
-        return {
-            "1": lambda: self.errors("1", "scene", "asset on a table under a near lamp"),
-            "2": self.efficiency,
-            "3": self.bakes,
-            "4": lambda: self.variants("Table 4: ablation", ["ours", "smaller", "no_separation", "paper_coordinates"], one, paper.ABLATION),
-            "5": lambda: self.errors("5", "environment", "environment alone"),
-            "6": lambda: self.errors("6", "area", "one sphere light"),
-            "7": self.memory,
-            "11": self.convergence,
-            "12": lambda: self.variants("Figure 12: proxies (ours: sphere)", ["ours", "proxy_box", "proxy_hull"], boxed, {}),
-            "13": self.cloud,
-            "composition": self.composition,
-            "baselines": self.denoised,
-        }
+    def make(self, name: str) -> Table:
+        """A table by its name in `TABLES`."""
+        return TABLES[name](self)
+
+    def ablation(self) -> Table:
+        """Table 4."""
+        asset = subjects(self.assets)["4"]
+        return self.variants("Table 4: ablation", ["ours", "smaller", "no_separation", "paper_coordinates"], asset, paper.ABLATION)
+
+    def proxies(self) -> Table:
+        """Figure 12."""
+        return self.variants("Figure 12: proxies (ours: sphere)", ["ours", "proxy_box", "proxy_hull"], subjects(self.assets)["12"], {})
+
+
+TABLES: dict[str, Callable[[Tables], Table]] = {  # by the name that `--tables` takes
+    "1": lambda tables: tables.errors("1", "scene", "asset on a table under a near lamp"),
+    "2": Tables.efficiency,
+    "3": Tables.bakes,
+    "4": Tables.ablation,
+    "5": lambda tables: tables.errors("5", "environment", "environment alone"),
+    "6": lambda tables: tables.errors("6", "area", "one sphere light"),
+    "7": Tables.memory,
+    "11": Tables.convergence,
+    "12": Tables.proxies,
+    "13": Tables.cloud,
+    "composition": Tables.composition,
+    "baselines": Tables.denoised,
+}
+
+
+def subjects(assets: list[str]) -> dict[str, str]:
+    """The one asset that stands for a table which is not of all of them; of the cloud and the composition none of these."""
+    one = "seal" if "seal" in assets else assets[0]
+    return {"4": one, "12": "cat" if "cat" in assets else one, "13": assets[0], "composition": assets[0]}

@@ -50,6 +50,9 @@ class ProbeMesh:
         self.center, self.scale = torch.as_tensor(center, dtype=torch.float64), float(scale)
         self.count = count
         vertices, faces = _triangles(shapes)
+        self.corners = torch.zeros(0, 3, dtype=torch.int64)
+        self.points = self.normals = torch.zeros(0, 3, dtype=torch.float64)
+        self.area = torch.zeros(0, dtype=torch.float64)
         self.scene = None
         if len(faces):
             self._build((vertices - self.center) / self.scale, faces)

@@ -80,13 +80,15 @@ def test_generators_are_deterministic(folder, name):
         assert (folder / file).read_bytes() == content
 
 
-def test_hair_is_baked_and_rendered(llvm, few_paths, folder):
-    """From the scene file over a few steps and the asset file to a picture in the room."""
-    baked = bake(folder / "hair.xml", folder / "hair.pt", steps=2, progress=False, certify=False, **MODEL)
-    (hair,) = [shape for shape in NeuralAsset.load(folder / "hair.pt").boundary.shapes if shape["id"] == "hair"]
-    assert hair["geometry"]["type"] == "bsplinecurve" and len(hair["geometry"]["counts"]) == CURVES["hair"]
-    assert "bsplinecurve, 3,600 curves, 50,400 points" in baked.summary()
-    scene = mi_neural_asset.load_file(folder / "hair_lit.xml", parallel=False, width=16, height=16, spp=2)
+@pytest.mark.parametrize(("name", "meshes"), [("hair", 1), ("fabric", 0)])
+def test_curves_are_baked_and_rendered(llvm, few_paths, folder, name, meshes):
+    """From the scene file over a few steps and the asset file to a picture in the room; fabric has no surface but its curves."""
+    baked = bake(folder / f"{name}.xml", folder / f"{name}.pt", steps=2, progress=False, certify=False, **MODEL)
+    shapes = NeuralAsset.load(folder / f"{name}.pt").boundary.shapes
+    curves = [shape["geometry"] for shape in shapes if shape["geometry"]["type"].endswith("curve")]
+    assert len(shapes) == len(curves) + meshes and sum(len(geometry["counts"]) for geometry in curves) == CURVES[name]
+    assert f"{curves[0]['type']}, {len(curves[0]['counts']):,} curves" in baked.summary()
+    scene = mi_neural_asset.load_file(folder / f"{name}_lit.xml", parallel=False, width=16, height=16, spp=2)
     image = np.asarray(llvm.render(scene))
     assert np.isfinite(image).all() and image.mean() > 0.01
     assert scene.integrator().statistics.events > 10 and scene.integrator().statistics.invalid == 0

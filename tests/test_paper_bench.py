@@ -56,7 +56,12 @@ def test_errors_are_noise_corrected_and_variances_per_sample() -> None:
     found, spread = error(runs, references)
     assert abs(found - 100 * (0.2 / 2) ** 2) < 4 * spread < 0.4  # without the correction 2.3 instead of 1
     assert abs(variance(runs, 16, 2.0) - 100 * 16 * 0.25 / 4) < 8
-    assert np.allclose(energy(runs, references), 1.1, atol=0.01)
+    ratio, spread = energy(runs, references)
+    assert (abs(ratio - 1.1) < 4 * spread).all() and (spread < 0.005).all()
+    one = np.zeros((40, 40), bool)
+    one[3, 5] = True
+    ratio, spread = energy(runs, references, one)
+    assert np.allclose(ratio, runs[:, 3, 5].mean(0) / references[:, 3, 5].mean(0)) and (spread > 0.03).all()
 
 
 def test_tables_show_what_is_not_defined_as_such() -> None:
@@ -116,3 +121,14 @@ def test_denoiser_takes_noise_away(llvm) -> None:
     better = denoise(noisy, albedo, normal)
     inside = np.s_[16:28, 26:38]
     assert np.std(better[inside] - clean[inside]) < 0.25 * np.std(noisy[inside] - clean[inside])
+
+
+def test_processes_share_the_work_by_assets_and_say_which_failed(tmp_path: Path, capfd) -> None:
+    from paper import run_shares, shares
+
+    work = shares(["1", "4", "12", "13"], ["cat", "seal"])
+    assert work == [[("cat", "1"), ("seal", "1")], [("seal", "4"), ("cat", "12"), ("cat", "13")]]
+    program = "import sys, pathlib; pathlib.Path(sys.argv[1], '_'.join(sys.argv[2:])).touch(); sys.exit('12' in sys.argv)"
+    with pytest.raises(RuntimeError, match=r"not made, see above: cat \(tables 12\): exit code 1$"):
+        run_shares(work, 2, [sys.executable, "-c", program, str(tmp_path)])
+    assert len(list(tmp_path.iterdir())) == 5
