@@ -54,7 +54,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale(40, "preview", 200, None, 64, 4, 32, (16, 64, 256)),
-    "small": Scale(96, "preview", None, 3.0, 16, 6, 64, (4, 16, 64)),
+    "small": Scale(96, "preview", None, 2.5, 16, 4, 32, (1, 4, 16)),
     "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512)),
 }
 

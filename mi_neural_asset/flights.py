@@ -76,6 +76,11 @@ def first_collision(
     return mei, within
 
 
+def mean(colour: mi.UnpolarizedSpectrum) -> mi.Float:
+    """Of the channels.  `dr.mean` writes the number of lanes into the kernel: each wavefront would be compiled anew."""
+    return dr.sum(colour) / len(colour)
+
+
 def fly(
     coloured: bool, mei: mi.MediumInteraction3f, pi: mi.PreliminaryIntersection3f, beta: mi.UnpolarizedSpectrum,
     balance: mi.UnpolarizedSpectrum, flying: mi.Bool, collision: mi.Bool, scatter: mi.Bool,
@@ -93,6 +98,6 @@ def fly(
     seen = dr.exp(-(mei.combined_extinction - dr.min(mei.combined_extinction)) * distance)
     density = dr.select(collision, seen * dr.select(scatter, mei.sigma_t, mei.sigma_n), seen)
     value = dr.select(collision, seen * dr.select(scatter, mei.sigma_s, mei.sigma_n), seen)
-    mean = dr.mean(balance * density)
-    scale = dr.select(mean > 0, dr.rcp(mean), 0)
+    average = mean(balance * density)
+    scale = dr.select(average > 0, dr.rcp(average), 0)
     return dr.select(flying, beta * value * scale, beta), dr.select(flying, balance * density * scale, balance)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import drjit as dr
 import mitsuba as mi
 
+from ..flights import mean
 from .instances import Frames, Model
 from .lanes import Lanes
 
@@ -61,7 +62,7 @@ def one_lobe(
         direct.straight &= ~(enters & passed.bent)
     else:
         β_2 = free(other.d, β_2, delta)
-    weight_1, weight_2 = dr.mean(β_1), dr.mean(β_2)
+    weight_1, weight_2 = mean(β_1), mean(β_2)
     p = dr.select(two, dr.select(weight_2 > 0, weight_1 / (weight_1 + weight_2), 1), 0)
     first = z < p
     direct.β, direct.η = dr.select(first, β_1 / p, β_2 / (1 - p)), dr.select(first, η_1, η_2)

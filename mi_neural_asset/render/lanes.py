@@ -53,12 +53,23 @@ def take(value, rows: mi.UInt32):  # noqa: ANN001, ANN201
 def join(parts: list, widths: list[int] | None = None):  # noqa: ANN201
     """One dataclass of arrays from several, lane after lane; the counterpart of `take`.
 
-    widths: number of lanes of each part; arrays of width 1 are repeated (default: the parts' own).
+    widths: number of lanes of each part; arrays of width 1 are repeated (default: the parts' own).  They stay out of the kernel's text,
+    unlike those of `dr.concat`: other widths are not compiled anew.
     """
-    kind, widths = type(parts[0]), widths or [dr.width(part) for part in parts]
+    dr.eval(parts)
+    widths = widths or [dr.width(part) for part in parts]
+    lane = dr.arange(mi.UInt32, sum(widths))
+    ends = [dr.opaque(mi.UInt32, sum(widths[: k + 1])) for k in range(len(widths))]
+    starts = [mi.UInt32(0), *ends[:-1]]
+    return _join(parts, [(lane - start, (lane >= start) & (lane < end)) for start, end in zip(starts, ends, strict=True)])
+
+
+def _join(parts: list, rows: list[tuple[mi.UInt32, mi.Bool]]):  # noqa: ANN202
+    """rows: of each part, its lanes and whether they are meant."""
+    kind = type(parts[0])
 
     def joined(get):  # noqa: ANN001, ANN202
-        return join([get(part) for part in parts], widths)
+        return _join([get(part) for part in parts], rows)
 
     if dataclasses.is_dataclass(kind):
         return kind(*(joined(lambda part, name=field.name: getattr(part, name)) for field in dataclasses.fields(kind)))
@@ -66,9 +77,10 @@ def join(parts: list, widths: list[int] | None = None):  # noqa: ANN201
         return mi.Ray3f(*(joined(lambda part, name=name: getattr(part, name)) for name in ("o", "d", "maxt", "time", "wavelengths")))
     if dr.depth_v(kind) == 2:
         return kind(*(joined(lambda part, axis=axis: part[axis]) for axis in range(len(parts[0]))))
-    return dr.concat([
-        part if dr.width(part) == width else take(part, dr.zeros(mi.UInt32, width)) for part, width in zip(parts, widths, strict=True)
-    ])  # fmt: skip
+    result = dr.zeros(kind, dr.width(rows[0][0]))
+    for part, (lane, own) in zip(parts, rows, strict=True):
+        result = dr.select(own, dr.gather(kind, part, mi.UInt32(0) if dr.width(part) == 1 else lane, own), result)
+    return result
 
 
 def put(target, source, rows: mi.UInt32) -> None:  # noqa: ANN001

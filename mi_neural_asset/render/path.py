@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import drjit as dr
 import mitsuba as mi
 
+from ..flights import mean
 from . import exits
 from .direct import one_lobe
 from .exits import Techniques
@@ -75,6 +76,8 @@ class Randoms:
             self._samplers[1].seed(seed, width)
 
     def _take(self, values: list, index: mi.UInt32):  # noqa: ANN202
+        for sampler in self._samplers:
+            sampler.schedule_state()  # otherwise each number is counted from the first one
         dr.eval(values)
         return take(values[0] if len(values) == 1 else join(values), index)
 
@@ -83,6 +86,46 @@ class Randoms:
 
     def next_2d(self, index: mi.UInt32) -> mi.Point2f:
         return self._take([sampler.next_2d() for sampler in self._samplers], index)
+
+
+class Gathered:
+    """What camera rays have gathered, with a place for each lane: their sums have one order.
+
+    Args:
+        width: W, the number of rays.
+        split: whether paths have second halves, lanes W to 2 W - 1.
+        met: what the alpha channel says of rays that meet nothing.
+    """
+
+    def __init__(self, width: int, split: bool, met: bool) -> None:
+        self._radiance = dr.zeros(mi.Spectrum, 2 * width if split else width)
+        self._met = dr.full(mi.Bool, met, width)
+        self._width = dr.opaque(mi.UInt32, width)  # in the kernel's text it would be compiled anew for each size of a picture
+        dr.eval(self._radiance, self._met)
+
+    def add(self, value: mi.Spectrum, index: mi.UInt32, active: mi.Bool = True) -> None:
+        """Radiance along the paths of lanes `index`, each of them there once at most."""
+        dr.scatter_add(self._radiance, value, index, active, mode=dr.ReduceMode.Direct)
+
+    def settle(self) -> None:
+        """Add now: kernels of other widths would run beside, and threads decide in which order values are added."""
+        dr.eval(self._radiance)
+
+    def meet(self, index: mi.UInt32, active: mi.Bool) -> None:
+        """Note that paths have met something."""
+        dr.scatter(self._met, True, index - dr.select(index >= self._width, self._width, 0), active)
+
+    def second(self, index: mi.UInt32) -> mi.UInt32:
+        """The second halves of paths."""
+        return index + self._width
+
+    def result(self) -> tuple[mi.Spectrum, mi.Bool]:
+        """Radiance along the camera's rays, and which of them met something."""
+        width = dr.width(self._met)
+        if dr.width(self._radiance) == width:
+            return self._radiance, self._met
+        first = dr.arange(mi.UInt32, width)
+        return take(self._radiance, first) + take(self._radiance, self.second(first)), self._met
 
 
 class PathTracer:
@@ -107,9 +150,6 @@ class PathTracer:
     def trace(self, ray: mi.Ray3f, sampler: mi.Sampler) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
         width, options = dr.width(ray), self.options
-        radiance = dr.zeros(mi.Spectrum, 2 * width if self._split else width)  # a place for each lane: sums have one order
-        valid = dr.full(mi.Bool, not options.hide_emitters and self.scene.environment() is not None, width)
-        dr.eval(radiance, valid)
         if options.max_depth == 0:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
         randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
@@ -120,17 +160,15 @@ class PathTracer:
             straight=dr.full(mi.Bool, True, width), **not_from_an_asset(width),
         )  # fmt: skip
         dr.eval(lanes)
+        gathered = Gathered(width, self._split, not options.hide_emitters and self.scene.environment() is not None)
         depth = 0
         while dr.width(lanes.index) > 0:
-            lanes = self._bounce(depth, lanes, randoms, radiance, valid)
+            lanes = self._bounce(depth, lanes, randoms, gathered)
             depth += 1
-        if self._split:
-            first = dr.arange(mi.UInt32, width)
-            radiance = take(radiance, first) + take(radiance, first + width)
-        return radiance, valid
+        return gathered.result()
 
-    def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, radiance: mi.Spectrum, valid: mi.Bool) -> Lanes:
-        """One bounce for all lanes; adds to `radiance`, returns the lanes that go on."""
+    def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, gathered: Gathered) -> Lanes:
+        """One bounce for all lanes; adds to `gathered`, returns the lanes that go on."""
         options, scene = self.options, self.scene
         def intersect(ray: mi.Ray3f) -> mi.SurfaceInteraction3f:
             si = scene.ray_intersect(ray, +mi.RayFlags.All, depth == 0)
@@ -141,7 +179,7 @@ class PathTracer:
         si = intersect(lanes.ray)
         if self._volumes:
             lanes.ray, lanes.gap, si = self._volumes.meet(lanes.ray, lanes.gap, si, intersect)
-        self._add_emission(depth, lanes, si, radiance)
+        self._add_emission(depth, lanes, si, gathered)
         active = si.is_valid() & (options.max_depth < 0 or depth + 1 < options.max_depth)
         if len(self.assets):
             model, instance = self.assets.lookup(si)
@@ -150,8 +188,8 @@ class PathTracer:
             model = instance = mi.UInt32(0)
             neural = mi.Bool(False)
         surface = active & (~neural | self._separates(model, volumes=False))
-        step, null = self._surface_step(lanes, si, surface, randoms, radiance)
-        dr.scatter(valid, True, lanes.index % dr.width(valid), si.is_valid() & (neural | ~null))
+        step, null = self._surface_step(lanes, si, surface, randoms, gathered)
+        gathered.meet(lanes.index, si.is_valid() & (neural | ~null))
         further: list[Lanes | None] = []
         if len(self.assets):
             dr.eval(si, step, model, instance, neural)
@@ -159,7 +197,7 @@ class PathTracer:
                 chosen = dr.compress(neural & (model == number + 1))
                 if dr.width(chosen):
                     split = self._split and depth == 0
-                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, radiance, split))
+                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, gathered, split))
         return self._survivors(depth, step, active & (~neural | self._separates(model, volumes=True)), further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
@@ -174,7 +212,7 @@ class PathTracer:
                 result |= model == number + 1
         return result
 
-    def _add_emission(self, depth: int, lanes: Lanes, si: mi.SurfaceInteraction3f, radiance: mi.Spectrum) -> None:
+    def _add_emission(self, depth: int, lanes: Lanes, si: mi.SurfaceInteraction3f, gathered: Gathered) -> None:
         emitter = si.emitter(self.scene)
         lit = emitter != None  # noqa: E711 -- an array comparison
         if self.options.hide_emitters:
@@ -192,7 +230,7 @@ class PathTracer:
                 share = dr.select(sampled, use.share("path", lanes.pdf, light, lobe), 1)
                 weight = dr.select(lanes.neural, share, weight)
         value = lanes.β * emitter.eval(si, lit) * weight
-        dr.scatter_add(radiance, value, lanes.index, lit)
+        gathered.add(value, lanes.index, lit)
 
     def _lobe_density(self, lanes: Lanes, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool) -> mi.Float:
         """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
@@ -202,7 +240,7 @@ class PathTracer:
         return dr.select(active & (lanes.lobe > 0), density * lanes.lobe, 0)
 
     def _surface_step(
-        self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, randoms: Randoms, radiance: mi.Spectrum
+        self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, randoms: Randoms, gathered: Gathered
     ) -> tuple[Lanes, mi.Bool]:
         """Emitter and BSDF sampling at hits with an analytic BSDF: (the next rays, where a null lobe was drawn)."""
         ctx, index, width = mi.BSDFContext(), lanes.index, dr.width(lanes.index)
@@ -220,7 +258,7 @@ class PathTracer:
         value = si.to_world_mueller(value, -wo, si.wi)
         mis = dr.select(ds.delta, 1, exits.power_heuristic(ds.pdf, pdf))
         sound = dr.isfinite(dr.sum(value))
-        dr.scatter_add(radiance, lanes.β * value * light * mis, index, smooth & sound)
+        gathered.add(lanes.β * value * light * mis, index, smooth & sound)
         β = dr.select(smooth & ~sound, dr.nan, dr.select(active, lanes.β * weight, 0))  # `_survivors` ends and counts it
         ray = si.spawn_ray(si.to_world(bs.wo))
         null = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
@@ -234,7 +272,7 @@ class PathTracer:
 
     def _neural_step(
         self, number: int, chosen: mi.UInt32, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
-        step: Lanes, randoms: Randoms, radiance: mi.Spectrum, split: bool,
+        step: Lanes, randoms: Randoms, gathered: Gathered, split: bool,
     ) -> Lanes | None:  # fmt: skip
         """Neural scattering for the lanes `chosen`: returns the rays that leave the asset, if any.
 
@@ -258,21 +296,21 @@ class PathTracer:
         if self._techniques.lobe:
             found.append(event.lobe_sampling(randoms.next_2d(index), randoms.next_2d(index)))
         for lit, light in found:
-            dr.scatter_add(radiance, take(β, lit) * light, take(index, lit))
-            dr.eval(radiance)  # kernels of other widths would run beside it, and threads decide in which order values are added
+            gathered.add(take(β, lit) * light, take(index, lit))
+            gathered.settle()
         z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
         keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
         if model.separate_direct:
             if model.density:
-                direct = self._single_scattering(model, hits, index, β, η, randoms, radiance)
+                direct = self._single_scattering(model, hits, index, β, η, randoms, gathered)
             else:
                 direct = one_lobe(
                     take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._volumes.seed
                 )
             if split:
-                index = index + dr.width(radiance) // 2
+                index = gathered.second(index)
             else:
-                weight, indirect = dr.mean(direct.β), dr.mean(β * event.albedo())
+                weight, indirect = mean(direct.β), mean(β * event.albedo())
                 keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
                 neural = randoms.next_1d(index) < keep
                 direct.β = dr.select(neural, 0, direct.β / (1 - keep))
@@ -291,11 +329,12 @@ class PathTracer:
         )  # fmt: skip
 
     def _single_scattering(
-        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, radiance: mi.Spectrum
+        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, gathered: Gathered
     ) -> Lanes:  # fmt: skip
         """The counterpart of `_surface_step` and `one_lobe` in a volume."""
         event = SingleScattering(self.scene, model, hits, self._volumes.clear, self._volumes.seed)
-        dr.scatter_add(radiance, β * event.light_sampling(randoms.next_2d(index), self.options.mis), index)
+        gathered.add(β * event.light_sampling(randoms.next_2d(index), self.options.mis), index)
+        gathered.settle()
         c, width = event.continuation(randoms.next_1d(index), randoms.next_2d(index)), dr.width(index)
         return Lanes(
             index=index, ray=mi.Ray3f(c.o, c.d, hits.time, hits.wavelengths), β=β * c.weight, η=η, reference=hits.p, pdf=c.pdf,
