@@ -1,5 +1,6 @@
 """The integrator `nap_path`: known transports against integrals done by hand, means that must agree, and plain `path`."""
 
+import drjit as dr
 import numpy as np
 import pytest
 from oracle import random_asset, uniform_asset
@@ -238,3 +239,28 @@ def test_assets_are_listed_by_traverse_and_share_their_weights(llvm) -> None:  #
     assert sum("weights" in key for key in mi.traverse(scene).keys()) == 3  # noqa: SIM118
     assets = SceneAssets(scene)
     assert len(assets) == 3 and len(assets.models) == 1
+
+
+def kernels_made(render) -> int:  # noqa: ANN001
+    """Kernels that were compiled, or read from the disk, for want of one in memory."""
+    with dr.scoped_set_flag(dr.JitFlag.KernelHistory, True):
+        dr.kernel_history_clear()
+        render()
+        launched = [kernel for kernel in dr.kernel_history() if kernel["type"] == dr.KernelType.JIT]
+    assert len(launched) > 100
+    return sum(not kernel["cache_hit"] or kernel["cache_disk"] for kernel in launched)
+
+
+def test_no_kernel_is_compiled_for_another_number_of_samples(llvm) -> None:  # noqa: ANN001
+    """The text of a kernel must know neither the size of the picture nor how many lanes are alive, nor which random number it is."""
+    floor = {"type": "rectangle", "to_world": llvm.ScalarTransform4f().translate([0, 0, -1.5]).scale(4)}
+    scene = scene_of(llvm, random_asset("kernels", seed=2, separate=True), "area", "constant", extra={"floor": floor})
+    integrator = llvm.load_dict({"type": "nap_path", "max_depth": 5})
+
+    def render(spp: int) -> None:
+        image = np.asarray(llvm.render(scene, integrator=integrator, spp=spp, seed=spp))
+        assert np.isfinite(image).all() and integrator.statistics.events > 1000
+
+    assert kernels_made(lambda: render(24)) > 10
+    assert kernels_made(lambda: render(37)) == 0
+    assert kernels_made(lambda: render(64)) == 0

@@ -166,7 +166,8 @@ class Passes:
         """Rays of a band of rows, `spp` for each pixel."""
         film, (across, _) = self.sensor.film(), self._size
         border = film.rfilter().border_size() if film.sample_border() else 0
-        pixel = first * across + dr.arange(mi.UInt32, rows * across * spp) // spp
+        start, samples = (dr.opaque(mi.UInt32, number) for number in (first * across, spp))  # the same kernel for all bands and numbers
+        pixel = start + dr.arange(mi.UInt32, rows * across * spp) // samples
         corner = mi.Vector2i(mi.Int32(pixel % across), mi.Int32(pixel // across)) - border + mi.Vector2i(film.crop_offset())
         jittered = mi.Vector2f(corner) + sampler.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())
@@ -175,6 +176,5 @@ class Passes:
         if self.sensor.shutter_open_time() > 0:
             time += sampler.next_1d() * self.sensor.shutter_open_time()
         rays, weight = self.sensor.sample_ray_differential(time, 0, mi.Point2f(position), mi.Point2f(aperture))
-        scale = 1 / dr.sqrt(mi.Float(self.spp)) if self.spp > 1 else 1
-        rays.scale_differential(scale)
+        rays.scale_differential(dr.opaque(mi.Float, self.spp**-0.5))
         return rays, weight, mi.Point2f(corner) if film.rfilter().is_box_filter() else mi.Point2f(jittered)
