@@ -15,7 +15,7 @@ from __future__ import annotations
 import mitsuba as mi
 
 from mi_neural_asset.asset.cache import resolve
-from mi_neural_asset.render.shape import build_shape, similarity
+from mi_neural_asset.render.shape import build_shape, seen, similarity
 
 HANDLE = "neural_asset_handle"
 
@@ -30,11 +30,12 @@ def register(variant: str) -> None:
 
         def __init__(self, props: mi.Properties) -> None:
             super().__init__(props)
-            self.asset = self.instance = self.to_world = None
+            self.asset = self.instance = self.to_world = self.group = None
             self.weights = ""
             self.known, self.told = {}, ""  # of `render.guard`
 
         def traverse(self, callback: mi.TraversalCallback) -> None:
+            seen(self)
             callback.put("weights", self.weights, mi.ParamFlags.NonDifferentiable)
 
         def to_string(self) -> str:

@@ -6,6 +6,8 @@ import pytest
 from oracle import random_asset, uniform_asset
 from zstats import assert_same_mean, blocks, mean_and_error
 
+from mi_neural_asset.render.instances import find_handles
+
 ALBEDO = np.array([0.9, 0.6, 0.3])
 RADIUS = 1.2  # of the proxy sphere
 AREA = 4 * np.pi * RADIUS**2
@@ -264,3 +266,32 @@ def test_no_kernel_is_compiled_for_another_number_of_samples(llvm) -> None:  # n
     assert kernels_made(lambda: render(24)) > 10
     assert kernels_made(lambda: render(37)) == 0
     assert kernels_made(lambda: render(64)) == 0
+
+
+def test_copies_share_a_boundary_until_somebody_looks(llvm) -> None:  # noqa: ANN001
+    """One group for all copies of a scene; what is changed in one scene stays there; a BSDF in the scene file is its shape's alone."""
+    weights = random_asset("copies", seed=4, separate=True)
+
+    def copies(**nested):  # noqa: ANN003, ANN202
+        places = [{"to_world": llvm.ScalarTransform4f().translate([x, 0, 0])} for x in (-3, 0, 3)]
+        shapes = {f"asset_{k}": {"type": "neural_asset", "weights": weights, **place} for k, place in enumerate(places)}
+        shapes["asset_2"] |= nested
+        return llvm.load_dict({"type": "scene", **shapes}, parallel=False)
+
+    def groups(scene) -> list:  # noqa: ANN001
+        return [handle.group for handle in sorted(find_handles(scene), key=lambda handle: handle.id())]
+
+    def index(scene) -> float:  # noqa: ANN001
+        (name,) = [key for key in llvm.traverse(scene).keys() if key.endswith("ball.bsdf.eta")]  # noqa: SIM118
+        return llvm.traverse(scene)[name]
+
+    first = copies()
+    assert len({id(group) for group in groups(first)}) == 1
+    parameters = llvm.traverse(first)
+    parameters["group.ball.bsdf.eta"] = 1.25
+    parameters.update()
+    second = copies()
+    assert index(first) == 1.25 and abs(index(second) - 1.5046) < 1e-3
+    assert groups(second)[0] is not groups(first)[0]
+    other = groups(copies(bsdf={"type": "diffuse"}))
+    assert other[0] is other[1] and other[2] is None

@@ -21,6 +21,7 @@ from .engine import Engine
 from .far_field_engine import FarFieldEngine
 from .passage import Passage
 from .projection import Projection
+from .shape import seen
 from .volumes import Density
 
 
@@ -114,6 +115,7 @@ class SceneAssets:
         model_of: dict[int, int] = {}
         rows = []
         for handle in self.handles:
+            seen(handle)
             asset = handle.asset
             if id(asset) not in model_of:
                 model_of[id(asset)] = len(self.models)
