@@ -50,12 +50,13 @@ class Scale:
     runs: int
     reference_spp: int  # of each of the reference's 8 runs
     curve: tuple[int, ...]  # samples per pixel of the convergence graphs
+    block: int  # pixels along an edge that are averaged before errors are compared: the references' noise asks for it
 
 
 SCALES = {
-    "tiny": Scale(40, "preview", 200, None, 64, 4, 32, (16, 64, 256)),
-    "small": Scale(96, "preview", None, 2.5, 16, 4, 32, (1, 4, 16)),
-    "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512)),
+    "tiny": Scale(40, "preview", 200, None, 64, 4, 32, (16, 64, 256), 4),
+    "small": Scale(96, "preview", None, 2.5, 16, 4, 32, (1, 4, 16), 4),
+    "full": Scale(800, "paper", None, None, 128, 6, 8192, (8, 32, 128, 512), 1),
 }
 
 

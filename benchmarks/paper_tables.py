@@ -49,6 +49,20 @@ def number_or_none(value: float | None) -> str:
     return "-" if value is None else number(value)
 
 
+def spread_told(found: tuple[float, float]) -> str:
+    """A figure and its standard error."""
+    return "{} +- {}".format(*map(number, found))
+
+
+def ratio_of(ours: tuple[float, float], base: tuple[float, float]) -> tuple[float, float]:
+    """A ratio of errors with standard errors, or where noise hides it, what it is below (two standard errors); NaN for the other."""
+    if base[0] <= 2 * base[1]:
+        return math.nan, math.nan
+    if ours[0] <= 2 * ours[1]:
+        return math.nan, (max(ours[0], 0) + 2 * ours[1]) / base[0]
+    return ours[0] / base[0], math.nan
+
+
 def beside(value: float, theirs: float | None) -> str:
     """A figure and the paper's."""
     return f"{number(value)} ({number_or_none(theirs)})"
@@ -67,6 +81,12 @@ def error(runs: np.ndarray, references: np.ndarray) -> tuple[float, float]:
     """
     found = metrics.noise_corrected_rms(runs, references, np.ones(runs.shape[1:3], bool))
     return 100 * found.square, 100 * found.square_error
+
+
+def blocks(images: np.ndarray, edge: int) -> np.ndarray:
+    """Pictures [R, H, W, 3] averaged over squares of edge x edge pixels."""
+    runs, height, width, colours = images.shape
+    return images.reshape(runs, height // edge, edge, width // edge, edge, colours).mean((2, 4))
 
 
 def variance(runs: np.ndarray, spp: int, mean: float) -> float:
@@ -125,32 +145,36 @@ class Tables:
 
     def errors(self, number_: str, setup: str, title: str) -> Table:
         """Tables 1, 5 and 6."""
-        header = ["asset", "far field", "ours", "ours, reference A / B", "ratio", "energy R, G, B: ours", "far field"]
+        edge = self.bench.scale.block
+        header = ["asset", "far field", "ours", "ours, reference A / B", f"{edge} x {edge} pixels averaged: far field", "ours", "ratio",
+                  "energy R, G, B: ours", "far field"]  # fmt: skip
         table = Table(f"Table {number_}: 100 x MSE, {title}", header)
         ratios, theirs = [], []
         for asset in self.assets:
             compared, references = self._pair(asset, setup)
-            (ours, ours_error), (far, far_error) = (error(compared[name]["images"], references) for name in ("ours", "far_field"))
-            halves = (error(compared["ours"]["images"], half)[0] for half in (references[:4], references[4:]))
-            known = {name: paper.ERROR[setup][name].get(asset) for name in ("ours", "far_field")}
-            told = ours > 2 * ours_error and far > 2 * far_error
-            ratio, paper_ratio = (ours / far if told else math.nan), None
+            pictures = {name: compared[name]["images"] for name in ("far_field", "ours")}
+            known = {name: paper.ERROR[setup][name].get(asset) for name in pictures}
+            halves = (error(pictures["ours"], half)[0] for half in (references[:4], references[4:]))
+            coarse = {name: error(blocks(images, edge), blocks(references, edge)) for name, images in pictures.items()}
+            ratio, bound = ratio_of(coarse["ours"], coarse["far_field"])
+            paper_ratio = None
             if known["ours"] is not None:
                 paper_ratio = known["ours"] / known["far_field"]
                 theirs.append(paper_ratio)
             ratios.append(ratio)
             pixels = ~self.bench.shown(asset)["around"] if setup == "scene" else None
-            energies = [with_error(energy(compared[name]["images"], references, pixels)) for name in ("ours", "far_field")]
+            energies = [with_error(energy(pictures[name], references, pixels)) for name in ("ours", "far_field")]
+            fine = [f"{spread_told(error(images, references))} ({number_or_none(known[name])})" for name, images in pictures.items()]
             table.rows.append([
-                asset, f"{number(far)} +- {number(far_error)} ({number_or_none(known['far_field'])})",
-                f"{number(ours)} +- {number(ours_error)} ({number_or_none(known['ours'])})", " / ".join(map(number, halves)),
-                beside(ratio, paper_ratio), *energies,
+                asset, *fine, " / ".join(map(number, halves)), *map(spread_told, coarse.values()),
+                f"< {beside(bound, paper_ratio)}" if math.isfinite(bound) else beside(ratio, paper_ratio), *energies,
             ])  # fmt: skip
-        table.rows.append(["geometric mean", "", "", "", beside(geometric(ratios), geometric(theirs)), "", ""])
+        table.rows.append(["geometric mean", *[""] * 5, beside(geometric(ratios), geometric(theirs)), "", ""])
         table.note = (
             "In parentheses the paper's figure. Ours: in parts of the reference's squared mean, noise subtracted; A and B: against each of "
-            "two independent references alone. A ratio is left out where an error is below twice its own standard error. Energy: sum "
-            "of the pixels that show the asset over the reference's, and the largest standard error of the three."
+            "two independent references alone. Means over squares of pixels have less noise: the ratio is of their errors. Where ours is "
+            "below twice its standard error, a bound is told; where far field's is, nothing; neither is in the mean. Energy: the sum of the "
+            "pixels that show the asset over the reference's, and the largest standard error of the three."
         )
         return table
 
@@ -213,9 +237,9 @@ class Tables:
         for name in names:
             known = theirs.get(name, (None,) * 3)
             images = compared[name]["images"]
-            (found, spread), noise = error(images, references), variance(images, spp, mean) / AT
+            found, noise = error(images, references), variance(images, spp, mean) / AT
             table.rows.append([
-                name.replace("_", " "), f"{number(found)} +- {number(spread)} ({number_or_none(known[0])})", beside(noise, known[1]),
+                name.replace("_", " "), f"{spread_told(found)} ({number_or_none(known[0])})", beside(noise, known[1]),
                 beside(at(compared, name), known[2]), with_error(energy(images, references)),
             ])  # fmt: skip
             view[name] = images.mean(0)
@@ -289,7 +313,7 @@ class Tables:
             runs, mean = {name: compared[name]["images"] for name in methods}, references.mean()
             self.views["cloud", setup] = {"reference": references.mean(0), **{name: images.mean(0) for name, images in runs.items()}}
             table.rows.append([
-                setup, "{} +- {}".format(*map(number, error(runs["ours"], references))),
+                setup, spread_told(error(runs["ours"], references)),
                 with_error(energy(runs["ours"], references)),
                 *(number(variance(runs[name], compared["spp"], mean) / AT) for name in methods),
                 *(number(at(compared, name)) for name in methods), number(gain(compared["traced"], compared["ours"], "cpu_seconds")),

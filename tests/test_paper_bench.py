@@ -64,6 +64,28 @@ def test_errors_are_noise_corrected_and_variances_per_sample() -> None:
     assert np.allclose(ratio, runs[:, 3, 5].mean(0) / references[:, 3, 5].mean(0)) and (spread > 0.03).all()
 
 
+def test_means_over_squares_keep_the_error_and_lose_the_noise() -> None:
+    from paper_tables import blocks, error
+
+    random = np.random.default_rng(1)
+    images = np.arange(2 * 4 * 8 * 3, dtype=float).reshape(2, 4, 8, 3)
+    assert np.allclose(blocks(images, 2)[1, 1, 3], images[1, 2:4, 6:8].mean((0, 1))) and blocks(images, 2).shape == (2, 2, 4, 3)
+    references = 1 + random.standard_normal((8, 40, 40, 3))
+    runs = 1.1 + random.standard_normal((4, 40, 40, 3))
+    fine, coarse = error(runs, references), error(blocks(runs, 4), blocks(references, 4))
+    assert abs(coarse[0] - 1) < 4 * coarse[1] and coarse[1] < fine[1] / 3
+
+
+def test_ratios_of_errors_are_told_bounded_or_left_out() -> None:
+    from paper_tables import ratio_of
+
+    assert ratio_of((1.0, 0.1), (4.0, 0.1)) == (0.25, pytest.approx(math.nan, nan_ok=True))
+    ratio, bound = ratio_of((0.5, 0.5), (3.0, 0.1))
+    assert math.isnan(ratio) and bound == 0.5
+    assert ratio_of((-0.5, 0.5), (2.0, 0.1))[1] == 0.5
+    assert all(map(math.isnan, ratio_of((1.0, 0.1), (1.0, 0.6))))
+
+
 def test_tables_show_what_is_not_defined_as_such() -> None:
     from paper_tables import Table, beside, geometric
 
