@@ -173,8 +173,8 @@ class Tables:
         table.note = (
             "In parentheses the paper's figure. Ours: in parts of the reference's squared mean, noise subtracted; A and B: against each of "
             "two independent references alone. Means over squares of pixels have less noise: the ratio is of their errors. Where ours is "
-            "below twice its standard error, a bound is told; where far field's is, nothing; neither is in the mean. Energy: the sum of the "
-            "pixels that show the asset over the reference's, and the largest standard error of the three."
+            "below twice its standard error, a bound is told; where far field's is, nothing; neither is in the mean. Energy: the sum of "
+            "the pixels that show the asset over the reference's, and the largest standard error of the three."
         )
         return table
 
