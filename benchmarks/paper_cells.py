@@ -170,7 +170,7 @@ class Bench:
         if setup == "scene":
             kind = "lit_reference" if weights is None else "lit"
             file = str(self._scenes / f"{asset}_{kind}.xml")
-            return mi.load_file(file, width=size, height=size, parallel=False, **(weights or {}))
+            return mi_neural_asset.load_file(file, width=size, height=size, parallel=False, **(weights or {}))
         original = mi_neural_asset.load(self.bake(asset)["weights"])
         stage = Stage.of(original)
         lamp = {"type": "sphere", "center": stage.point(LAMP, LAMP_DISTANCE), "radius": LAMP_RADIUS * stage.radius,

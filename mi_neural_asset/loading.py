@@ -112,8 +112,13 @@ def _allowed(parameters: dict[str, str]) -> dict[str, str]:
 def _instantiate(config: mi.parser.ParserConfig, state: mi.parser.ParserState) -> Any:
     import mitsuba as mi
 
+    from .curve_ends import mend
+
     mi.parser.transform_all(config, state)
-    return mi.parser.instantiate(config, state)
+    loaded = mi.parser.instantiate(config, state)
+    if isinstance(loaded, mi.Scene):
+        mend(loaded)
+    return loaded
 
 
 @dataclass

@@ -6,11 +6,13 @@ import math
 import tempfile
 from pathlib import Path
 
+import drjit as dr
 import numpy as np
 import pytest
 import torch
 from oracle import uniform_asset
 
+import mi_neural_asset
 from mi_neural_asset.asset import curves
 from mi_neural_asset.asset.description import Description, bounding_box, bounding_sphere, describe, scene_dict
 from mi_neural_asset.asset.schema import AssetFileError
@@ -158,3 +160,28 @@ def test_files_hold_sound_curves_only(change, message):
     Description.from_plain(asset(tuft()).to_plain())
     with pytest.raises(AssetFileError, match=message):
         Description.from_plain(asset({**tuft(), **change}).to_plain())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rays_that_meet_the_last_end_read_no_foreign_memory(llvm, tmp_path, kind):
+    """Behind the segments' numbers lies a sound one, of an asset's curves and of those that a scene file names; v = 1 asks for it."""
+    geometry = tuft(kind)
+    described = asset(geometry)
+    (tmp_path / "tuft.txt").write_text(curves.text(geometry))
+    xml = f'<scene version="3.0.0"><shape type="{kind}" id="tuft"><string name="filename" value="tuft.txt"/></shape></scene>'
+    (tmp_path / "scene.xml").write_text(xml)
+    for scene in (llvm.load_dict(scene_dict(described), parallel=False), mi_neural_asset.load_file(tmp_path / "scene.xml", parallel=False)):
+        params = llvm.traverse(scene)
+        numbers = params["tuft.segment_indices"]
+        count = dr.width(numbers)
+        assert count == 60 * (7 - (3 if kind == "bsplinecurve" else 1)) + 1
+        assert dr.gather(llvm.UInt32, numbers, llvm.UInt32([count - 1, count])).numpy().tolist() == [numbers[count - 1]] * 2
+        points = np.array(params["tuft.control_points"]).reshape(-1, 4)
+        end = points[-1] if kind == "linearcurve" else points[-4:].T @ [0, 1 / 6, 4 / 6, 1 / 6]
+        rng = np.random.default_rng(3)
+        target = end[:3] + 1e-3 * rng.normal(size=(200000, 3))
+        toward = rng.normal(size=target.shape)
+        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        si = scene.ray_intersect(llvm.Ray3f(llvm.Point3f((target - 3 * toward).T), llvm.Vector3f(toward.T)))
+        v = si.uv.y.numpy()[si.is_valid().numpy()]
+        assert len(v) > 1000 and np.isfinite(si.dp_du.numpy()).all()

@@ -15,6 +15,7 @@ import mitsuba as mi
 import numpy as np
 import torch
 
+from ..curve_ends import mend
 from .vocabulary import CURVES, DescriptionError
 
 _CLASSES = {"BSplineCurve": "bsplinecurve", "LinearCurve": "linearcurve"}
@@ -58,6 +59,7 @@ def build(name: str, geometry: dict[str, Any], children: dict[str, Any]) -> mi.S
         file.flush()
         shape = mi.load_dict({"type": geometry["type"], "filename": file.name, **children}, parallel=False)
     shape.set_id(name)
+    mend(shape)
     return shape
 
 
