@@ -19,10 +19,11 @@ ALLOWED = {
     "threads": {"drjit", "torch"},
     "distributed": {"memory", "threads", "torch"},
     "model": {"model", "splines", "launcher", "torch"},
-    "asset": {"asset", "model", "loading", "files", "torch", "mitsuba", "drjit"},
+    "asset": {"asset", "model", "loading", "files", "curve_ends", "torch", "mitsuba", "drjit"},
     "probes": {"asset", "interop", "model", "torch", "mitsuba", "drjit"},
     "occlusion": {"interop", "probes", "torch", "mitsuba", "drjit"},
     "flights": {"mitsuba", "drjit"},
+    "curve_ends": {"mitsuba", "drjit"},
     "specular": {"mitsuba"},
     "memory": set(),
     "render": {
@@ -49,7 +50,7 @@ ALLOWED = {
     "layout": set(),
     "launcher": {"layout", "torch", "cupy"},
     "register": {"layout", "mitsuba"},
-    "loading": {"scene_xml", "mitsuba"},
+    "loading": {"curve_ends", "scene_xml", "mitsuba"},
 }
 
 
