@@ -3,8 +3,8 @@
     python benchmarks/paper.py --scale tiny --assets seal,candle
 
 Every bake and every comparison is kept in OUT/cells under a hash of all that it depends on (scene files, configuration, weights,
-seeds, sizes, versions): a run that was stopped goes on, and what has changed is made anew.  Writes OUT/tables.md, what
-`mi-neural-asset report OUT` needs, and with --docs the tables into a page that keeps one part for each scale.
+seeds, sizes, versions): a run that was stopped goes on, and what has changed is made anew.  Writes OUT/tables.md, OUT/sheet.png,
+what `mi-neural-asset report OUT` needs, and with --docs the tables into a page that keeps one part for each scale.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import common
+import numpy as np
 from paper_figures import ASSETS
 
 import mi_neural_asset
@@ -45,6 +46,25 @@ def write_report(out: Path, tables, made: list, title: str, machine: dict) -> No
     }  # fmt: skip
     with replacing(out / "report.json") as stream:
         stream.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
+def contact_sheet(views: dict[tuple[str, str], dict[str, np.ndarray]]) -> np.ndarray | None:
+    """Reference, ours, far field and our error of all assets in their lit scenes, in two columns, [H, W, 3] linear; None without any.
+
+    Exposure: the brightest thirtieth of the reference saturates.  Error: the channels' mean difference over the picture's mean, white is 1.
+    """
+    rows = []
+    for (_, setup), images in views.items():
+        if setup == "scene" and {"reference", "ours", "far_field"} <= images.keys():
+            reference = images["reference"]
+            shown = [np.clip(images[name] / np.quantile(reference, 0.97), 0, 1) for name in ("reference", "ours", "far_field")]
+            error = np.abs(images["ours"] - reference).mean(-1, keepdims=True) / reference.mean()
+            rows.append(np.concatenate([*shown, np.minimum(error, 1).repeat(3, -1)], 1))
+    if not rows:
+        return None
+    rows += [np.zeros_like(rows[0])] * (len(rows) % 2 if len(rows) > 1 else 0)
+    half = max(len(rows) // 2, 1)
+    return np.concatenate([np.concatenate(rows[k : k + half]) for k in range(0, len(rows), half)], 1)
 
 
 def with_part(page: str, part: str) -> str:
@@ -105,6 +125,8 @@ def main() -> None:
     from paper_cells import SCALES, Bench
     from paper_tables import TABLES, Tables
 
+    from mi_neural_asset.images import write_png
+
     arguments = parser()
     options = arguments.parse_args()
     import mitsuba as mi
@@ -148,6 +170,8 @@ def main() -> None:
         page = with_part(options.docs.read_text(), text)
         with replacing(options.docs) as stream:
             stream.write(page.encode())
+    if (sheet := contact_sheet(tables.views)) is not None:
+        write_png(out / "sheet.png", sheet)
     write_report(out, tables, made, f"The paper's tables at scale {options.scale}", {**machine, "settings": str(scale)})
     print(text)
     print(f"{out / 'tables.md'}; pictures: mi-neural-asset report {out}", file=sys.stderr)

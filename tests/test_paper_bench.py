@@ -154,3 +154,16 @@ def test_processes_share_the_work_by_assets_and_say_which_failed(tmp_path: Path,
     with pytest.raises(RuntimeError, match=r"not made, see above: cat \(tables 12\): exit code 1$"):
         run_shares(work, 2, [sys.executable, "-c", program, str(tmp_path)])
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_contact_sheet_shows_lit_scenes_alone() -> None:
+    from paper import contact_sheet
+
+    def views(*assets: str) -> dict:
+        images = {name: np.full((4, 6, 3), value) for name, value in (("reference", 2.0), ("ours", 1.0), ("far_field", 4.0))}
+        return {(asset, setup): images for asset in assets for setup in ("scene", "area")}
+
+    assert contact_sheet({}) is None
+    one = contact_sheet(views("seal"))
+    assert one.shape == (4, 24, 3) and one[0, ::6, 0].tolist() == [1.0, 0.5, 1.0, 0.5]
+    assert contact_sheet(views("seal", "milk", "hair")).shape == (8, 48, 3)
