@@ -80,7 +80,9 @@ def _shared_group(asset) -> mi.Object | None:  # noqa: ANN001
 
 def seen(handle) -> None:  # noqa: ANN001
     """Somebody renders or changes the scene of this handle: later shapes get a group of their own."""
-    _unseen.get(handle.asset, set()).discard(handle)
+    if handle.asset is not None:
+        with _lock:
+            _unseen.get(handle.asset, set()).discard(handle)
 
 
 def _with_bsdf(shape, bsdf):  # noqa: ANN001, ANN202
