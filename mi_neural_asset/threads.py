@@ -37,17 +37,20 @@ def share_cores(processes: int) -> None:
 
 
 @contextmanager
-def torch_at_work() -> Iterator[None]:
+def torch_at_work(*, alone: bool = False) -> Iterator[None]:
     """While this lasts, torch has the cores to itself.
 
     Dr.Jit's workers spin for some 10 ms after each kernel before they sleep, and take the cores from torch's threads.  Here
     all but one in eight of them are dismissed, and hired again at the end: that takes microseconds.
+
+    Args:
+        alone: no kernel is launched meanwhile; all are dismissed.
     """
     import drjit as dr
 
     workers = dr.thread_count()
     dr.sync_thread()
-    dr.set_thread_count(max(1, workers // 8))
+    dr.set_thread_count(0 if alone else max(1, workers // 8))
     try:
         yield
     finally:

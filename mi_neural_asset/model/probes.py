@@ -91,15 +91,23 @@ class ProbeTables(nn.Module):
         found = _weighted(self._numbers()[2], rows, torch.cat([weights - along, along], -1))
         return found[:, :3], found[:, 3]
 
-    def _numbers(self) -> tuple[Tensor, ...]:
-        """What the bytes stand for: of each probe's bands [count, CHANNELS BANDS], of each band's ring [count BANDS, CHANNELS AZIMUTHS],
-        of each wide cell's departure and spread [count BANDS AZIMUTHS / POOL^2, 4].
-        """
+    def bands_read(self) -> Tensor:
+        """What the bytes of each probe's bands stand for, [count, CHANNELS BANDS]."""
+        return (PEAK / 255**2 * self.bands.float().square()).flatten(1)
+
+    def rings_read(self) -> Tensor:
+        """Of each band's ring, [count BANDS, CHANNELS AZIMUTHS]."""
+        return (PEAK / 255**2 * self.rings.float().square()).transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
+
+    def departures_read(self) -> Tensor:
+        """Of each wide cell's departure and spread, [count BANDS AZIMUTHS / POOL^2, 4]."""
+        spread = 2 / 255**2 * self.departures[..., 3:].float().square()
+        return torch.cat([(self.departures[..., :3].float() - 128) / 127, spread], -1).flatten(0, 2)
+
+    def _numbers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of bands, rings and departures: made when they are first asked for."""
         if self._read is None or self._read[0] is not self.rings or self._read[1] != self.rings._version:
-            bands, rings, spread = (table.float().square() / 255**2 for table in (self.bands, self.rings, self.departures[..., 3:]))
-            rings = (PEAK * rings).transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
-            departures = torch.cat([(self.departures[..., :3].float() - 128) / 127, 2 * spread], -1)
-            self._read = self.rings, self.rings._version, ((PEAK * bands).flatten(1), rings, departures.flatten(0, 2))
+            self._read = self.rings, self.rings._version, (self.bands_read(), self.rings_read(), self.departures_read())
         return self._read[2]
 
 

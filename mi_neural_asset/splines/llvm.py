@@ -37,14 +37,14 @@ def _clamp(x: Float) -> Float:
     return dr.select(x < 0, 0, dr.select(x > 1, 1, x))
 
 
-def _softplus(x: Float) -> Float:
+def softplus(x: Float) -> Float:
     y = dr.exp(-dr.abs(x))
     u = 1 + y
     return dr.select(x > 0, x, 0) + (dr.log(u) + (y - (u - 1)) / u)  # the second term is what rounding took from u
 
 
 def _slope(raw: Float) -> Float:
-    return SLOPE_FLOOR + (1 - SLOPE_FLOOR) * _softplus(raw + SLOPE_OFFSET)
+    return SLOPE_FLOOR + (1 - SLOPE_FLOOR) * softplus(raw + SLOPE_OFFSET)
 
 
 class _Parts:
@@ -93,17 +93,24 @@ def _search(
     return index, edge, edge_other, size, size_other
 
 
-class _Spline:
-    """One spline a lane, from row `row` of the raw numbers."""
+class Spline:
+    """Inside a kernel: one spline a lane.
 
-    def __init__(self, raw: Float, row: UInt32, knots: int, periodic: bool) -> None:
+    Args:
+        raw: memory of raw numbers.
+        start: where a lane's first one lies.
+        knots, periodic: as elsewhere.
+        step: from each to the next.
+    """
+
+    def __init__(self, raw: Float, start: UInt32, knots: int, periodic: bool, step: UInt32 | int = 1) -> None:
         self.raw, self.knots, self.periodic = raw, knots, periodic
-        self.start = row * raw_size(knots, periodic)
+        self.start, self._step = start, step
         self.widths = _Parts([self._raw(k) for k in range(knots)], WIDTH_FLOOR)
         self.heights = _Parts([self._raw(knots + k) for k in range(knots)], HEIGHT_FLOOR)
 
     def _raw(self, k: int | UInt32) -> Float:
-        return dr.gather(Float, self.raw, self.start + k)
+        return dr.gather(Float, self.raw, self.start + k * self._step)
 
     def ends(self, index: UInt32) -> tuple[UInt32, UInt32]:
         """Which slopes belong to a bin's two ends."""
@@ -113,6 +120,25 @@ class _Spline:
     def raw_slopes(self, index: UInt32) -> tuple[Float, Float]:
         left, right = self.ends(index)
         return self._raw(2 * self.knots + left), self._raw(2 * self.knots + right)
+
+    def log_density(self, s: Float) -> Float:
+        """log p(s)."""
+        return _locate(self, s)[3].log_density()
+
+    def sample(self, z: Float) -> Float:
+        """F^-1(z)."""
+        index, z_edge, s_edge, height, width = _search(z, self.heights.parts, self.widths.parts)
+        left, right = (_slope(x) for x in self.raw_slopes(index))
+        secant = height / width
+        y = (z - z_edge.high) - z_edge.low
+        y = dr.select(y < 0, 0, y)
+        # F(xi) = z is a xi^2 + b xi + c = 0 (Durkan et al. 2019, Eqs. 6-8); the root without cancellation for either sign of b
+        bend = y * (left + right - 2 * secant)
+        a, b, c = height * (secant - left) + bend, height * left - bend, -secant * y
+        discriminant = b * b - 4 * a * c
+        root = dr.sqrt(dr.select(discriminant < 0, 0, discriminant))
+        xi = _clamp(dr.select(b < 0, (root - b) / (2 * a), 2 * c / (-b - root)))
+        return _clamp(s_edge.high + (s_edge.low + xi * width))
 
 
 @dataclass
@@ -141,7 +167,7 @@ class _Bin:
         return dr.log(ratio * ratio * self.numerator)
 
 
-def _locate(spline: _Spline, s: Float) -> tuple[UInt32, Float, Float, _Bin]:
+def _locate(spline: Spline, s: Float) -> tuple[UInt32, Float, Float, _Bin]:
     """The bin that holds s: (bin, width, height, position in it)."""
     index, edge, _, width, height = _search(s, spline.widths.parts, spline.heights.parts)
     left, right = spline.raw_slopes(index)
@@ -149,13 +175,17 @@ def _locate(spline: _Spline, s: Float) -> tuple[UInt32, Float, Float, _Bin]:
     return index, width, height, _Bin(height / width, _slope(left), _slope(right), xi)
 
 
+def _of_lanes(raw: Float, s: Float, knots: int, periodic: bool) -> Spline:
+    """A spline for each lane of s, one after the other."""
+    return Spline(raw, dr.arange(UInt32, dr.width(s)) * raw_size(knots, periodic), knots, periodic)
+
+
 @cache
 def _log_density_kernel(knots: int, periodic: bool) -> Callable[[Float, Float], Float]:
     """(raw, s) -> log p(s)."""
 
     def kernel(raw: Float, s: Float) -> Float:
-        spline = _Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic)
-        return _locate(spline, s)[3].log_density()
+        return _of_lanes(raw, s, knots, periodic).log_density(s)
 
     return dr.freeze(kernel)
 
@@ -165,7 +195,7 @@ def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Floa
     """(raw, s, weight, space of the size of raw) -> (log p(s), weight times its gradient with respect to raw)."""
 
     def kernel(raw: Float, s: Float, weight: Float, space: Float) -> tuple[Float, Float]:
-        spline = _Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic)
+        spline = _of_lanes(raw, s, knots, periodic)
         index, width, height, b = _locate(spline, s)
         xi, mixed, secant = b.xi, b.mixed, b.secant
         # log p = 2 log secant + log numerator - 2 log denominator
@@ -196,19 +226,7 @@ def _sample_kernel(knots: int, periodic: bool) -> Callable[[Float, UInt32, Float
     """(raw, row of each lane, z) -> F^-1(z)."""
 
     def kernel(raw: Float, row: UInt32, z: Float) -> Float:
-        spline = _Spline(raw, row, knots, periodic)
-        index, z_edge, s_edge, height, width = _search(z, spline.heights.parts, spline.widths.parts)
-        left, right = (_slope(x) for x in spline.raw_slopes(index))
-        secant = height / width
-        y = (z - z_edge.high) - z_edge.low
-        y = dr.select(y < 0, 0, y)
-        # F(xi) = z is a xi^2 + b xi + c = 0 (Durkan et al. 2019, Eqs. 6-8); the root without cancellation for either sign of b
-        bend = y * (left + right - 2 * secant)
-        a, b, c = height * (secant - left) + bend, height * left - bend, -secant * y
-        discriminant = b * b - 4 * a * c
-        root = dr.sqrt(dr.select(discriminant < 0, 0, discriminant))
-        xi = _clamp(dr.select(b < 0, (root - b) / (2 * a), 2 * c / (-b - root)))
-        return _clamp(s_edge.high + (s_edge.low + xi * width))
+        return Spline(raw, row * raw_size(knots, periodic), knots, periodic).sample(z)
 
     return dr.freeze(kernel)
 

@@ -1,0 +1,310 @@
+"""The engine of the CPU: matrix products by torch, tile by tile on all cores, and Dr.Jit kernels for everything in between.
+
+What is known of a hit is kept for all that is asked about it: each network's sums over what it reads about (x_o, w_o), and
+the raw numbers of steps 1 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import torch
+from drjit.llvm import Array3f, Float, UInt32
+from torch import Tensor
+
+from ...allocator import keep_memory_mapped
+from ...interop import to_torch
+from ...threads import torch_at_work
+from .kernels import STEPS, Batch, First, Layout, Second, Some, Weights, kernels
+from .network import Chain, first_columns
+from .tables import words
+from .tiles import LANES, Tiles, for_tiles
+
+CHUNK = 32 * LANES  # lanes evaluated at once; more where there are more than two cores
+
+
+@dataclass
+class Part:
+    """A chunk of a batch of events."""
+
+    first: int  # lanes before it
+    tiles: Tiles
+    batch: Batch
+    sums: Float  # over the site, of networks 2 to 4
+    raw_1: Float
+    raw_3: Float
+    spot: Float
+    one: First
+    two: Second
+
+
+@dataclass
+class Event:
+    """One batch of neural scattering events; the renderer treats it as opaque."""
+
+    parts: list[Part]
+
+
+def supports(model: torch.nn.Module, device: str) -> bool:
+    """Whether this engine can evaluate a model: its splines are compiled for few bins, its coordinates are those around x_o."""
+    from ...splines.llvm import MAX_KNOTS
+
+    config = model.config
+    return (
+        torch.device(device).type == "cpu" and mi.variant().startswith("llvm")
+        and config.coordinates == "local" and config.knots <= MAX_KNOTS
+    )  # fmt: skip
+
+
+class FusedEngine:
+    """Evaluates one transport model in local coordinates; methods are those of `mi_neural_asset.render.engine.Engine`.
+
+    Lanes that are asked about ascend.
+
+    Args:
+        model: a `Transport` on the CPU.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        keep_memory_mapped()
+        self.device = torch.device("cpu")
+        self.model = model.to(self.device).eval()
+        proxy = model.proxy
+        planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
+        self._layout = layout = Layout.of(model.config, len(planes))
+        self._kernels = kernels(layout)
+        self._weights = self._read(planes)
+        networks = [*model.flow.steps, model.albedo_net]
+        self._chains = [Chain(network) for network in networks]
+        self._own = [first_columns(network, list(range(layout.own))) for network in networks]
+        self._common = [first_columns(network, self._site_columns(j), bias=True) for j, network in enumerate(networks)]
+        self._sums = torch.cat(self._common[1:STEPS])
+        self._extra = [first_columns(networks[j], columns) for j, columns in enumerate(self._extra_columns()) if columns is not None]
+
+    def _read(self, planes: list[list[float]]) -> Weights:
+        """The model's grids and tables, shared with torch."""
+        model = self.model
+
+        def flat(tensor: Tensor) -> Float:
+            return Float(tensor.detach().reshape(-1))
+
+        nothing = torch.zeros(1, 1)
+        bands, departures = (model.probes.bands_read(), model.probes.departures_read()) if model.probes else (nothing, nothing)
+        rings = model.probes.rings.transpose(1, 2).flatten(2).flatten(0, 1) if model.probes else nothing.byte()
+        proxy = torch.tensor(planes) if planes else torch.tensor([model.proxy.radius])
+        grids = (model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid, model.flow.s3_grid)
+        return Weights(*(flat(grid.table) for grid in grids), flat(bands), words(rings), flat(departures), flat(proxy))
+
+    def _heard(self, j: int) -> int:
+        """Distances that network j reads."""
+        return self._layout.occlusion * (1 if j in (2, 3) else 2)
+
+    def _site_columns(self, j: int) -> list[int]:
+        """Inputs of network j that are rows of every site, in their order."""
+        layout = self._layout
+        known = layout.site - 1 - 2 * layout.occlusion - STEPS * layout.own
+        return [*range(layout.own, known + self._heard(j)), *(2 * layout.occlusion - self._heard(j)) * [-1]]
+
+    def _extra_columns(self) -> list[list[int] | None]:
+        """Inputs of networks 2, 3 and 4 beside the site, in the order of `Layout.second`, of a spot, and of `Layout.fourth`."""
+        layout, f = self._layout, self._layout.features
+        departure, begin = layout.shared - 5, layout.site - 1 - 2 * layout.occlusion - STEPS * layout.own
+
+        def columns(j: int) -> tuple[list[int], list[int], list[int]]:
+            start = begin + self._heard(j)
+            grid = start + departure
+            return [*range(start, grid), *range(grid + f, grid + f + 5)], [*range(grid, grid + f)], [*range(grid + f + 5, grid + 2 * f + 5)]
+
+        shared, grid, _ = columns(2)
+        shared_4, grid_4, of_s3 = columns(3)
+        start = begin + self._heard(1)
+        return [None, [*range(start, start + layout.second)], grid + shared, shared_4 + grid_4 + of_s3]
+
+    @torch.no_grad()
+    def begin(
+        self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
+    ) -> Event:
+        """Albedo and u_i for lanes that hit the asset."""
+        columns = _columns(x_o, w_o, n, u_channel, u_exit)
+        count, parts = columns[0].shape[0], []
+        for k in range(0, count, CHUNK):
+            own = [Float(column[k : k + CHUNK]) for column in columns]
+            parts.append(self._begin(k, own, Float(occlusion[k : k + CHUNK].reshape(-1)), hero))
+        return Event(parts)
+
+    def _begin(self, first: int, columns: list[Float], around: Float, hero: bool) -> Part:
+        layout, run, weights = self._layout, self._kernels, self._weights
+        tiles = Tiles(dr.width(columns[0]))
+        vectors = [Array3f(columns[k : k + 3]) for k in (0, 3, 6)]
+        z_channel, z_1, z_2 = columns[9:]
+        batch = Batch(*vectors, around, tiles.opaque())
+        sites = run.site(weights, batch, tiles.empty(layout.site))
+        sums, albedo, raw_1 = self._from_sites(tiles, sites)
+        one, rows = run.first(weights, batch, albedo, raw_1, z_channel, z_1, tiles.empty(layout.second), hero)
+        raw_2 = self._network(1, tiles, tiles, sums, rows)
+        two, spot = run.second(weights, batch, one, raw_2, z_2, tiles.empty(layout.spot))
+        raw_3 = self._network(2, tiles, tiles, sums, spot)
+        return Part(first, tiles, batch, sums, raw_1, raw_3, spot, one, two)
+
+    def _from_sites(self, tiles: Tiles, sites: Float) -> tuple[Float, Float, Float]:
+        """(sums of networks 2 to 4, outputs of the albedo network, raw numbers of step 1)."""
+        layout = self._layout
+        width, own = layout.width, layout.own
+        sums, albedo, raw = (tiles.space(rows) for rows in ((STEPS - 1) * width, 3, layout.raw(0)))
+
+        def work(k: int) -> None:
+            rows, common = site[k], site[k, (STEPS + 1) * own :]
+            torch.mm(self._sums, common, out=sums[k])
+            for j in range(1, STEPS):
+                sums[k, (j - 1) * width : j * width].addmm_(self._own[j], rows[j * own : (j + 1) * own])
+            for j, out in ((0, raw), (STEPS, albedo)):
+                features = self._chains[j].begin(tiles.width)
+                torch.mm(self._common[j], common, out=features)
+                features.addmm_(self._own[j], rows[j * own : (j + 1) * own])
+                self._chains[j].finish(out[k])
+
+        with torch_at_work(alone=True):
+            site = tiles.tensor(sites)
+            for_tiles(work, tiles.number)
+        return _array(sums), _array(albedo), _array(raw)
+
+    def _network(self, j: int, tiles: Tiles, of_sums: Tiles | None, sums: Float, rows: Float) -> Float:
+        """Raw numbers of step j (1 to 3) from its sums over the site and what it reads besides.
+
+        Args:
+            of_sums: None: `sums` are those of this network alone.
+        """
+        raw = tiles.space(self._layout.raw(j))
+        chain, weight = self._chains[j], self._extra[j - 1]
+        which = slice((j - 1) * chain.width, j * chain.width) if of_sums else slice(None)
+        used = weight.shape[1]
+
+        def work(k: int) -> None:
+            features = chain.begin(tiles.width)
+            torch.addmm(known[k, which], weight, beside[k, :used], out=features)
+            chain.finish(raw[k])
+
+        with torch_at_work(alone=True):
+            known, beside = tiles.tensor(sums), tiles.tensor(rows)
+            for_tiles(work, tiles.number)
+        return _array(raw)
+
+    def exit_point(self, event: Event) -> mi.Point3f:
+        """u_i, normalised."""
+        return mi.Point3f(_joined([part.two.u for part in event.parts]))
+
+    def albedo(self, event: Event) -> mi.Color3f:
+        """alpha."""
+        return mi.Color3f(_joined([part.one.albedo for part in event.parts]))
+
+    def exit_density(self, event: Event) -> mi.Float:
+        """q(u) of the exits that were drawn, per solid angle at x_o."""
+        return _joined([part.two.density for part in event.parts])[0]
+
+    @torch.no_grad()
+    def evaluate(self, event: Event, lanes: mi.UInt32, w: mi.Vector3f) -> tuple[mi.Color3f, mi.Float]:
+        """For some lanes, directions w (asset frame): alpha p(u) p(w | u) / q(u) and the density q(w | u)."""
+        value, density = self._for_some(event, lanes, [w], self._evaluate)
+        return mi.Color3f(value), density[0]
+
+    @torch.no_grad()
+    def evaluate_ray(
+        self, event: Event, lanes: mi.UInt32, u: mi.Point3f, w: mi.Vector3f
+    ) -> tuple[mi.Color3f, mi.Float, mi.Float]:
+        """For some lanes, incident rays that were found without the networks, u and w in the asset's frame.
+
+        Returns alpha p(u) p(w | u) and the densities q(u) and q(w | u), all of u per solid angle at x_o.
+        """
+        value, of_u, of_w = self._for_some(event, lanes, [u, w], self._evaluate_ray)
+        return mi.Color3f(value), of_u[0], of_w[0]
+
+    @torch.no_grad()
+    def draw(self, event: Event, lanes: mi.UInt32, z: mi.Point2f) -> tuple[mi.Vector3f, mi.Color3f, mi.Float]:
+        """For some lanes: w_i (asset frame), weight alpha p / q and the density q(w_i | u_i), from uniform z."""
+        w, weight, density = self._for_some(event, lanes, [z], self._draw)
+        return mi.Vector3f(w), mi.Color3f(weight), density[0]
+
+    def _for_some(self, event: Event, lanes: mi.UInt32, values: list, function: Callable[..., tuple]) -> list[list[mi.Float]]:
+        """function(part, some, its tiles, columns of values) for all parts, joined: for each result its columns."""
+        found = [function(*arguments) for arguments in self._split(event, lanes, _columns(*values))]
+        return [_joined(list(column)) for column in zip(*found, strict=True)]
+
+    def _split(self, event: Event, lanes: mi.UInt32, columns: list[Tensor]) -> Iterator[tuple[Part, Some, Tiles, list[Float]]]:
+        index = to_torch(lanes).numpy()
+        ends = np.searchsorted(index, [part.first + part.tiles.count for part in event.parts])
+        begin = 0
+        for part, end in zip(event.parts, ends, strict=True):
+            if end > begin:
+                tiles = Tiles(int(end - begin))
+                some = Some(UInt32((index[begin:end] - part.first).astype(np.uint32)), tiles.opaque())
+                yield part, some, tiles, [Float(column[begin:end]) for column in columns]
+            begin = end
+
+    def _last(self, tiles: Tiles, rows: Float, sums: Float) -> Float:
+        return self._network(3, tiles, None, sums, rows)
+
+    def _spaces(self, tiles: Tiles, rows: int) -> tuple[Float, Float]:
+        """Memory for what a network reads beside the site, and for its sums."""
+        return tiles.empty(rows), tiles.empty(self._layout.width)
+
+    def _draw(self, part: Part, some: Some, tiles: Tiles, z: list[Float]) -> tuple[Array3f, Array3f, Float]:
+        run, channel = self._kernels, part.one.channel
+        s3, log_p, rows, sums = run.draw_third(
+            self._weights, part.batch, some, channel, part.raw_3, part.spot, part.sums, z[0], *self._spaces(tiles, self._layout.fourth)
+        )
+        return run.draw_fourth(part.batch, some, channel, part.two, self._last(tiles, rows, sums), s3, log_p, z[1])
+
+    def _evaluate(self, part: Part, some: Some, tiles: Tiles, w: list[Float]) -> tuple[Array3f, Float]:
+        s4, log_p, rows, sums = self._kernels.evaluate_third(
+            self._weights, part.batch, some, part.two, part.raw_3, part.spot, part.sums, Array3f(w),
+            *self._spaces(tiles, self._layout.fourth),
+        )  # fmt: skip
+        return self._kernels.evaluate_fourth(some, part.two, self._last(tiles, rows, sums), s4, log_p)
+
+    def _evaluate_ray(self, part: Part, some: Some, tiles: Tiles, ray: list[Float]) -> tuple[Array3f, Float, Float]:
+        run, layout, weights, batch = self._kernels, self._layout, self._weights, part.batch
+        s1, s2, log_p, rows, sums = run.ray_first(
+            weights, batch, some, part.raw_1, part.sums, Array3f(ray[:3]), *self._spaces(tiles, layout.second)
+        )
+        raw = self._network(1, tiles, None, sums, rows)
+        value, density, mixture, d, spot, sums = run.ray_second(
+            weights, batch, some, part.one, raw, part.sums, s1, s2, log_p, *self._spaces(tiles, layout.spot)
+        )
+        raw = self._network(2, tiles, None, sums, spot)
+        s4, log_p, rows, sums = run.ray_third(
+            weights, batch, some, raw, spot, part.sums, d, Array3f(ray[3:]), *self._spaces(tiles, layout.fourth)
+        )
+        value, of_w = run.ray_fourth(some, self._last(tiles, rows, sums), s4, log_p, value, mixture)
+        return value, density, of_w
+
+
+def _array(tensor: Tensor) -> Float:
+    """A tensor's memory."""
+    return Float(tensor.view(-1))
+
+
+def _columns(*values) -> list[Tensor]:  # noqa: ANN002
+    """The components of arrays of equal width, one after the other."""
+    width = max(dr.width(value) for value in values)
+    flat = [column for value in values for column in (value if dr.depth_v(value) > 1 else [value])]
+    flat = [column if dr.width(column) == width else column + dr.zeros(type(column), width) for column in flat]
+    dr.eval(flat)
+    return [column.torch() for column in flat]
+
+
+def _joined(parts: list) -> list[mi.Float]:
+    """The columns of results of several parts."""
+    if len(parts) == 1:
+        return [mi.Float(column) for column in _parts_of(parts[0])]
+    dr.eval(parts)
+    return [mi.Float(torch.cat([column.torch() for column in columns])) for columns in zip(*map(_parts_of, parts), strict=True)]
+
+
+def _parts_of(value) -> list:  # noqa: ANN001
+    return list(value) if dr.depth_v(value) > 1 else [value]
+
+

@@ -1,0 +1,397 @@
+"""What happens between the networks of one event, each step a single Dr.Jit kernel.
+
+A kernel is traced and compiled once for a `Layout` (`dr.freeze`) and then launched again, whatever the model and the number of
+lanes.  It reads and writes numbers of lanes in tiles (`Place`).  A frozen function takes launch sizes from its inputs: memory that
+it writes to has to be one of them.
+
+Names: site, what all networks read about (x_o, w_o); spot, what networks 3 and 4 read about u_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import drjit as dr
+from drjit.llvm import Array3f, Float, UInt32
+
+from ...model.config import ModelConfig
+from ...model.flow import PERIODIC
+from ...model.probes import AZIMUTHS, BANDS, CHANNELS
+from ...model.transport import ALBEDO_OFFSET
+from ...splines.llvm import Spline, softplus
+from ...splines.plain import raw_size
+from . import geometry, tables
+from .geometry import LOG_SPHERE, Exit
+from .tables import Corners
+from .tiles import Place
+
+PLAIN = 4  # numbers about x_o for all networks: n, cos(theta_o)
+ABOUT_EXIT = 5  # and about u_i, for networks 3 and 4
+STEPS = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes that kernels depend on."""
+
+    features: int
+    width: int
+    knots: int
+    occlusion: int
+    probes: bool
+    triplane: int
+    cubemap: int
+    line: int
+    planes: int  # of the proxy, 0: a sphere
+
+    @classmethod
+    def of(cls, config: ModelConfig, planes: int) -> Layout:
+        """Of a model in local coordinates."""
+        return cls(config.features, config.width, config.knots, config.occlusion, config.probes > 0,
+                   config.triplane, config.cubemap, config.line, planes)  # fmt: skip
+
+    @property
+    def around(self) -> int:
+        """Numbers of a lane that `Occlusion` tells."""
+        return 2 * self.occlusion + (2 * tables.CORNERS if self.probes else 0)
+
+    @property
+    def own(self) -> int:
+        """Rows of a site that one network alone reads."""
+        return 2 * self.features
+
+    @property
+    def site(self) -> int:
+        """Rows of a site: of each network, of all, and ones."""
+        return (STEPS + 1) * self.own + PLAIN + (CHANNELS * BANDS if self.probes else 0) + 2 * self.occlusion + 1
+
+    @property
+    def second(self) -> int:
+        """Rows that network 2 reads beside the site."""
+        return (CHANNELS * AZIMUTHS if self.probes else 0) + self.features
+
+    @property
+    def shared(self) -> int:
+        """Rows of a spot that networks 3 and 4 both read."""
+        return (3 if self.probes else 0) + ABOUT_EXIT
+
+    @property
+    def spot(self) -> int:
+        """Rows of a spot: network 3 reads all but the last `features`, network 4 all but the first."""
+        return 2 * self.features + self.shared
+
+    @property
+    def fourth(self) -> int:
+        """Rows that network 4 reads beside the site."""
+        return self.shared + 2 * self.features
+
+    def raw(self, j: int) -> int:
+        """Rows of raw numbers of step j (0 to 3), of all channels."""
+        return CHANNELS * raw_size(self.knots, PERIODIC[j])
+
+
+@dataclass
+class Weights:
+    """What kernels read of a model."""
+
+    positions: Float
+    directions: Float
+    s1: Float
+    exits: Float
+    s3: Float
+    bands: Float
+    rings: UInt32  # bytes of the tables
+    departures: Float
+    proxy: Float
+
+
+@dataclass
+class Batch:
+    """Lanes that hit the asset."""
+
+    x_o: Array3f
+    w_o: Array3f
+    n: Array3f
+    around: Float  # what `Occlusion` says about them
+    width: UInt32  # lanes of a tile
+
+
+@dataclass
+class First:
+    """What is known once s1 has been drawn."""
+
+    albedo: Array3f
+    choice: Array3f
+    channel: UInt32
+    s1: Float
+    log_p: Array3f
+
+
+@dataclass
+class Second:
+    """What is known once u_i has been drawn; see `mi_neural_asset.render.engine.Event`."""
+
+    u: Array3f
+    d: Array3f
+    density: Float
+    factor: Array3f
+    mixture: Array3f
+
+
+@dataclass
+class Some:
+    """Some lanes of a batch, and how they themselves lie in tiles."""
+
+    lanes: UInt32
+    width: UInt32
+
+
+def _take(value, lanes: UInt32):  # noqa: ANN001, ANN202
+    return dr.gather(type(value), value, lanes)
+
+
+class Kernels:
+    """All kernels of one layout; arguments and results are `Float`s and the dataclasses above."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def _splines(self, j: int, raw: Float, place: Place) -> list[Spline]:
+        size, begin = raw_size(self.layout.knots, PERIODIC[j]), place.begin(self.layout.raw(j))
+        return [self._spline(j, raw, place, begin + c * size * place.width) for c in range(CHANNELS)]
+
+    def _spline(self, j: int, raw: Float, place: Place, start: UInt32) -> Spline:
+        return Spline(raw, start, self.layout.knots, PERIODIC[j], place.width)
+
+    def _log_density(self, j: int, raw: Float, place: Place, s: Float) -> Array3f:
+        """Of all channels at s."""
+        return Array3f([spline.log_density(s) for spline in self._splines(j, raw, place)])
+
+    def _draw(self, j: int, raw: Float, place: Place, z: Float, channel: UInt32) -> tuple[Float, Array3f]:
+        """s of one channel, and log densities of all channels there."""
+        size = raw_size(self.layout.knots, PERIODIC[j])
+        start = place.begin(self.layout.raw(j)) + channel * size * place.width
+        s = self._spline(j, raw, place, start).sample(z)
+        return s, self._log_density(j, raw, place, s)
+
+    def _corners(self, batch: Batch, lane: UInt32) -> Corners:
+        return Corners.read(batch.around, lane, self.layout.around)
+
+    def _second_rows(self, weights: Weights, batch: Batch, lane: UInt32, s1: Float) -> list[Float]:
+        ring = self._corners(batch, lane).ring(weights.rings, s1) if self.layout.probes else []
+        return ring + tables.look_up(weights.s1, self.layout.features, tables.on_line(s1, self.layout.line))
+
+    def _spot_rows(self, weights: Weights, batch: Batch, lane: UInt32, n: Array3f, exit_: Exit) -> list[Float]:
+        layout = self.layout
+        found = tables.look_up(weights.exits, 2 * layout.features, tables.on_cube(exit_.axis, layout.cubemap))
+        shared = exit_.extra()
+        if layout.probes:
+            mean, spread = self._corners(batch, lane).departure(weights.departures, *geometry.height_and_turn(exit_.d))
+            shared = geometry.departure(mean, spread, exit_.d, n) + shared
+        return found[: layout.features] + shared + found[layout.features :]
+
+    def _fourth_rows(self, weights: Weights, spot: list[Float], s3: Float) -> list[Float]:
+        return spot + tables.look_up(weights.s3, self.layout.features, tables.on_line(s3, self.layout.line))
+
+    def _read_spot(self, spot: Float, place: Place) -> list[Float]:
+        """What network 4 reads of it."""
+        layout = self.layout
+        return place.read(spot, layout.spot, layout.features, layout.spot - layout.features)
+
+    def _copy_sums(self, sums: Float, place: Place, j: int, space: Float, target: Place) -> Float:
+        """The sums of network j (1 to 3) over the site, for some lanes."""
+        width = self.layout.width
+        target.write(space, width, place.read(sums, (STEPS - 1) * width, (j - 1) * width, width))
+        return space
+
+    @cached_property
+    def site(self) -> Callable[[Weights, Batch, Float], Float]:
+        """(weights, batch, space) -> rows of the sites."""
+        layout = self.layout
+        f = layout.features
+
+        def kernel(weights: Weights, batch: Batch, space: Float) -> Float:
+            lane = dr.arange(UInt32, dr.width(batch.x_o))
+            at = tables.look_up(weights.positions, (STEPS + 1) * f, tables.on_planes(batch.x_o, layout.triplane))
+            towards = tables.look_up(weights.directions, (STEPS + 1) * f, tables.on_cube(batch.w_o, layout.cubemap))
+            rows = [x for j in range(STEPS + 1) for part in (at, towards) for x in part[j * f : (j + 1) * f]]
+            rows += [batch.n.x, batch.n.y, batch.n.z, dr.dot(batch.n, batch.w_o)]
+            if layout.probes:
+                rows += self._corners(batch, lane).bands(weights.bands)
+            rows += [dr.gather(Float, batch.around, lane * layout.around + k) for k in range(2 * layout.occlusion)]
+            Place(lane, batch.width).write(space, layout.site, [*rows, Float(1)])
+            return space
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def first(self) -> Callable[..., tuple[First, Float]]:
+        """(weights, batch, albedo outputs, raw 1, z_channel, z, space, hero) -> (First, what network 2 reads)."""
+
+        def kernel(
+            weights: Weights, batch: Batch, albedo: Float, raw: Float, z_channel: Float, z: Float, space: Float, hero: bool
+        ) -> tuple[First, Float]:
+            lane = dr.arange(UInt32, dr.width(z))
+            place = Place(lane, batch.width)
+            α = Array3f([softplus(x + ALBEDO_OFFSET) for x in place.read(albedo, CHANNELS, 0, CHANNELS)])
+            choice = Array3f(1 / 3) + dr.zeros(Array3f, dr.width(z)) if hero else (α + 1e-8) / dr.sum(α + 1e-8)
+            channel = dr.select(z_channel >= choice.x, UInt32(1), 0) + dr.select(z_channel >= choice.x + choice.y, UInt32(1), 0)
+            s1, log_p = self._draw(0, raw, place, z, channel)
+            if hero:
+                choice = Array3f([dr.select(channel == c, Float(1), 0) for c in range(CHANNELS)])
+            place.write(space, self.layout.second, self._second_rows(weights, batch, lane, s1))
+            return First(α, choice, channel, s1, log_p), space
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def second(self) -> Callable[..., tuple[Second, Float]]:
+        """(weights, batch, First, raw 2, z, space) -> (Second, rows of the spots)."""
+        layout = self.layout
+
+        def kernel(weights: Weights, batch: Batch, first: First, raw: Float, z: Float, space: Float) -> tuple[Second, Float]:
+            lane = dr.arange(UInt32, dr.width(z))
+            place = Place(lane, batch.width)
+            s2, log_p = self._draw(1, raw, place, z, first.channel)
+            exit_ = Exit.at(first.s1, s2, batch.x_o, batch.n, weights.proxy, layout.planes)
+            p = dr.exp(first.log_p + log_p - LOG_SPHERE)
+            density = dr.dot(first.choice, p)
+            place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, exit_))
+            return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def draw_third(self) -> Callable[..., tuple]:
+        """(weights, batch, some, channel, raw 3, spot, sums, z, space, space) -> (s3, log p, what network 4 reads, its sums)."""
+        layout = self.layout
+
+        def kernel(
+            weights: Weights, batch: Batch, some: Some, channel: UInt32, raw: Float, spot: Float, sums: Float, z: Float,
+            rows: Float, space: Float,
+        ) -> tuple:  # fmt: skip
+            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(z)), some.width)
+            s3, log_p = self._draw(2, raw, place, z, _take(channel, some.lanes))
+            target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
+            return s3, log_p + geometry.log_direction_density(s3), rows, self._copy_sums(sums, place, 3, space, target)
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def draw_fourth(self) -> Callable[..., tuple[Array3f, Array3f, Float]]:
+        """(batch, some, channel, Second, raw 4, s3, log p, z) -> (w, weight, density)."""
+
+        def kernel(
+            batch: Batch, some: Some, channel: UInt32, second: Second, raw: Float, s3: Float, log_p: Array3f, z: Float
+        ) -> tuple[Array3f, Array3f, Float]:
+            lanes = some.lanes
+            place = Place(dr.arange(UInt32, dr.width(z)), some.width)
+            s4, more = self._draw(3, raw, place, z, _take(channel, lanes))
+            p = dr.exp(log_p + more)
+            density = dr.dot(_take(second.mixture, lanes), p)
+            w = geometry.direction(s3, s4, _take(second.d, lanes), _take(batch.n, lanes))
+            return w, _take(second.factor, lanes) * p / density, density
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def evaluate_third(self) -> Callable[..., tuple]:
+        """(weights, batch, some, Second, raw 3, spot, sums, w, space, space) -> (s4, log p, what network 4 reads, its sums)."""
+        layout = self.layout
+
+        def kernel(
+            weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, sums: Float, w: Array3f,
+            rows: Float, space: Float,
+        ) -> tuple:  # fmt: skip
+            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
+            s3, s4 = geometry.direction_to_square(w, _take(second.d, some.lanes), _take(batch.n, some.lanes))
+            log_p = self._log_density(2, raw, place, s3) + geometry.log_direction_density(s3)
+            target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
+            return s4, log_p, rows, self._copy_sums(sums, place, 3, space, target)
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def evaluate_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
+        """(some, Second, raw 4, s4, log p) -> (value, density)."""
+
+        def kernel(some: Some, second: Second, raw: Float, s4: Float, log_p: Array3f) -> tuple[Array3f, Float]:
+            place = Place(dr.arange(UInt32, dr.width(s4)), some.width)
+            p = dr.exp(log_p + self._log_density(3, raw, place, s4))
+            return _take(second.factor, some.lanes) * p, dr.dot(_take(second.mixture, some.lanes), p)
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def ray_first(self) -> Callable[..., tuple]:
+        """(weights, batch, some, raw 1, sums, u, space, space) -> (s1, s2, log p, what network 2 reads, its sums)."""
+        layout = self.layout
+
+        def kernel(
+            weights: Weights, batch: Batch, some: Some, raw: Float, sums: Float, u: Array3f, rows: Float, space: Float
+        ) -> tuple:
+            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(u)), some.width)
+            s1, s2 = geometry.height_and_turn(geometry.unit(u - _take(batch.x_o, some.lanes)))
+            target.write(rows, layout.second, self._second_rows(weights, batch, some.lanes, s1))
+            log_p = self._log_density(0, raw, place, s1)
+            return s1, s2, log_p, rows, self._copy_sums(sums, place, 1, space, target)
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def ray_second(self) -> Callable[..., tuple]:
+        """(weights, batch, some, First, raw 2, sums, s1, s2, log p, space, space) -> (p alpha, density, mixture, d, spots, sums)."""
+        layout = self.layout
+
+        def kernel(
+            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, sums: Float, s1: Float, s2: Float,
+            log_p: Array3f, rows: Float, space: Float,
+        ) -> tuple:  # fmt: skip
+            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(s1)), some.width)
+            p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
+            choice, n = _take(first.choice, some.lanes), _take(batch.n, some.lanes)
+            density = dr.dot(choice, p)
+            exit_ = Exit.at(s1, s2, _take(batch.x_o, some.lanes), n, weights.proxy, layout.planes)
+            target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, exit_))
+            return (_take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows,
+                    self._copy_sums(sums, place, 2, space, target))  # fmt: skip
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def ray_third(self) -> Callable[..., tuple]:
+        """(weights, batch, some, raw 3, spot, sums, d, w, space, space) -> (s4, log p, what network 4 reads, its sums)."""
+        layout = self.layout
+
+        def kernel(
+            weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, sums: Float, d: Array3f, w: Array3f,
+            rows: Float, space: Float,
+        ) -> tuple:  # fmt: skip
+            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
+            s3, s4 = geometry.direction_to_square(w, d, _take(batch.n, some.lanes))
+            log_p = self._log_density(2, raw, target, s3) + geometry.log_direction_density(s3)
+            target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, target), s3))
+            return s4, log_p, rows, self._copy_sums(sums, place, 3, space, target)
+
+        return dr.freeze(kernel)
+
+    @cached_property
+    def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
+        """(some, raw 4, s4, log p, p alpha, mixture) -> (value, density of w)."""
+
+        def kernel(
+            some: Some, raw: Float, s4: Float, log_p: Array3f, value: Array3f, mixture: Array3f
+        ) -> tuple[Array3f, Float]:
+            place = Place(dr.arange(UInt32, dr.width(s4)), some.width)
+            p = dr.exp(log_p + self._log_density(3, raw, place, s4))
+            return value * p, dr.dot(mixture, p)
+
+        return dr.freeze(kernel)
+
+
+@cache
+def kernels(layout: Layout) -> Kernels:
+    """The kernels of a layout, shared by all models that have it."""
+    return Kernels(layout)

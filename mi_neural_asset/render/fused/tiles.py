@@ -1,0 +1,112 @@
+"""Where the numbers of a batch lie: in tiles of consecutive lanes, each a small matrix [rows, lanes] that fits into a core's cache.
+
+Networks work on one tile after another, from the first layer to the last; Dr.Jit's kernels write and read all tiles at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from threading import Barrier
+
+import drjit as dr
+import torch
+from drjit.llvm import Float, UInt32
+from torch import Tensor
+
+LANES = 2064  # of a full tile: not a power of two, whose rows would lie in the same places of the cache
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How `count` lanes, at least one, are cut."""
+
+    count: int
+
+    @property
+    def width(self) -> int:
+        """Lanes of a tile."""
+        return min(self.count, LANES)
+
+    @property
+    def number(self) -> int:
+        """Tiles; the last one may have lanes that nobody reads."""
+        return -(-self.count // self.width)
+
+    def empty(self, rows: int) -> Float:
+        """Memory for `rows` numbers of each lane."""
+        return dr.empty(Float, self.number * rows * self.width)
+
+    def tensor(self, array: Float) -> Tensor:
+        """Such memory as a tensor, [tiles, rows, lanes]."""
+        return array.torch().view(self.number, -1, self.width)
+
+    def space(self, rows: int) -> Tensor:
+        """The same as `empty`, for networks to write to: [tiles, rows, lanes]."""
+        return torch.empty(self.number, rows, self.width)
+
+    def opaque(self) -> UInt32:
+        """The lanes of a tile as kernels want to be told: one kernel serves all."""
+        return dr.opaque(UInt32, self.width)
+
+
+class Place:
+    """Inside a kernel: where lanes find their numbers.
+
+    Args:
+        lane: numbers of lanes within the batch.
+        width: lanes of a tile (`Tiles.opaque`).
+    """
+
+    def __init__(self, lane: UInt32, width: UInt32) -> None:
+        self.width = width
+        self._first = lane // width
+        self._column = lane - self._first * width
+
+    def begin(self, rows: int) -> UInt32:
+        """Of row 0 in memory of `rows` rows; row k lies k times `width` further."""
+        return self._first * (rows * self.width) + self._column
+
+    def write(self, space: Float, rows: int, values: Sequence[Float], first: int = 0) -> None:
+        """Put numbers into consecutive rows, the first of them into row `first`."""
+        begin = self.begin(rows)
+        for k, value in enumerate(values):
+            dr.scatter(space, value, begin + (first + k) * self.width, mode=dr.ReduceMode.NoConflicts)
+
+    def read(self, space: Float, rows: int, first: int, count: int) -> list[Float]:
+        """Numbers of `count` consecutive rows."""
+        begin = self.begin(rows)
+        return [dr.gather(Float, space, begin + (first + k) * self.width) for k in range(count)]
+
+
+def _work_alone() -> None:
+    """Let torch have one thread here: it takes the process's number when a thread first asks, and keeps what is set after that."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Workers whose own torch has one thread each; torch's number of threads elsewhere stays as it is."""
+    pool = ThreadPoolExecutor(threads, "mi_neural_asset", _work_alone)
+    barrier = Barrier(threads)
+    list(pool.map(lambda _: barrier.wait(), range(threads)))
+    torch.set_num_threads(threads)
+    return pool
+
+
+def for_tiles(work: Callable[[int], None], number: int) -> None:
+    """Call work(0) to work(number - 1), on as many threads as torch has; none of it keeps a graph."""
+
+    def one(k: int) -> None:
+        with torch.inference_mode():
+            work(k)
+
+    threads = torch.get_num_threads()
+    if number == 1 or threads == 1:
+        for k in range(number):
+            one(k)
+    else:
+        list(_pool(threads).map(one, range(number)))
