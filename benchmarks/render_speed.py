@@ -1,6 +1,6 @@
 """Speed of rendering an asset, split by stage.
 
-    python benchmarks/render_speed.py ASSET [--events N] [--repetitions N] [--quick] [--json FILE]
+    python benchmarks/render_speed.py ASSET [--engine auto|torch|drjit] [--events N] [--repetitions N] [--quick] [--json FILE]
 
 Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
 events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
@@ -32,13 +32,13 @@ def hits(asset, count: int):  # noqa: ANN001, ANN201
     return [kind(np.ascontiguousarray(v.T.numpy())) for kind, v in ((mi.Point3f, x_o), (mi.Vector3f, paths.w_o), (mi.Vector3f, paths.n))]
 
 
-def stages(asset, count: int) -> dict[str, tuple[Callable[[], object], tuple[int, ...]]]:  # noqa: ANN001
+def stages(asset, count: int, engine: str = "auto") -> dict[str, tuple[Callable[[], object], tuple[int, ...]]]:  # noqa: ANN001
     """Stage -> (what it does, networks it evaluates: 0 albedo, 1 to 4 steps)."""
     import mitsuba as mi
 
     from mi_neural_asset.render.instances import prepared
 
-    model = prepared(asset, "cpu")
+    model = prepared(asset, "cpu", engine)
     engine, projection = model.engine, model.projection
     x_o, w_o, n = hits(asset, count)
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def multiply_adds(asset) -> list[int]:  # noqa: ANN001
     return [sum(p.numel() for p in network.parameters() if p.ndim == 2) for network in networks]
 
 
-def whole(asset, path: str, size: int, spp: int, repetitions: int) -> tuple[float, int]:  # noqa: ANN001
+def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str) -> tuple[float, int]:  # noqa: ANN001
     """Seconds and events of a render of size x size pixels under a near lamp."""
     import mitsuba as mi
 
@@ -81,7 +81,7 @@ def whole(asset, path: str, size: int, spp: int, repetitions: int) -> tuple[floa
     stage = Stage.of(asset)
     scene = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
                           "sensor": sensor(stage, size), "lamp": light("area", stage)})  # fmt: skip
-    integrator = mi.load_dict({"type": "nap_path"})
+    integrator = mi.load_dict({"type": "nap_path", "engine": engine})
     time_ = seconds(lambda: mi.render(scene, integrator=integrator, spp=spp), repetitions)
     return time_, integrator.statistics.events
 
@@ -90,6 +90,7 @@ def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("asset")
+    parser.add_argument("--engine", choices=("auto", "torch", "drjit"), default="auto")
     parser.add_argument("--events", type=int, default=1 << 18)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer events and repetitions")
@@ -106,7 +107,7 @@ def main() -> None:
     print(json.dumps(on))
     print(f"matrix product: {rate / 1e9:.1f} G multiply-adds/s")
     costs = multiply_adds(asset)
-    times = {name: (seconds(work, repetitions), networks) for name, (work, networks) in stages(asset, count).items()}
+    times = {name: (seconds(work, repetitions), networks) for name, (work, networks) in stages(asset, count, options.engine).items()}
     total = sum(time_ for time_, _ in times.values())
     print(f"{'stage':22}{'ms':>9}{'M events/s':>12}{'share':>8}{'limit M events/s':>18}")
     for name, (time_, networks) in times.items():
@@ -114,8 +115,8 @@ def main() -> None:
         rows.append(row(f"render.{name}", count / time_, "events/s", limit))
         bound = f"{limit / 1e6:18.2f}" if limit else f"{'':18}"
         print(f"{name:22}{1e3 * time_:9.1f}{count / time_ / 1e6:12.3f}{time_ / total:8.1%}{bound}")
-    time_, events = whole(asset, options.asset, 256, 4 if options.quick else 16, repetitions)
-    picture, _ = whole(asset, options.asset, 800, few, 1)
+    time_, events = whole(asset, options.asset, 256, 4 if options.quick else 16, repetitions, options.engine)
+    picture, _ = whole(asset, options.asset, 800, few, 1, options.engine)
     rows += [row("render.all_stages_events_per_s", count / total, "events/s"), row("render.events_per_s", events / time_, "events/s"),
              row("render.seal_800_128spp_s", picture * 128 / few, "s")]  # fmt: skip
     print(f"all stages: {count / total / 1e3:.0f} k events/s; a whole render: {events / time_ / 1e3:.0f} k events/s; "

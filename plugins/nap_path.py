@@ -14,6 +14,7 @@
 | strict | boolean | false | something inside an asset's convex hull is an error, not a warning (see below) |
 | memory | string or integer | "" | bound on what a render takes: `"4GB"`, `"512MiB"` or bytes; `""`: half of what is free (see below) |
 | device | string | cpu | torch device that evaluates the networks |
+| engine | string | auto | who evaluates them: `torch`; `drjit` (torch's matrix products between Dr.Jit kernels: assets around x_o, on the CPU); `auto`: `drjit` where it can |
 
 How light that leaves an asset is found: `path` follows the sampled ray until it hits a light, `light` samples a light from
 the exit point, `lobe` samples a light from the point that was hit and an exit near the straight line to it.  They are

@@ -17,6 +17,7 @@ import numpy as np
 from ..model.far_field import FarField
 from ..model.kinds import leaves_specular
 from ..model.network import MLP
+from .choice import engine_for
 from .engine import Engine
 from .far_field_engine import FarFieldEngine
 from .passage import Passage
@@ -51,7 +52,7 @@ class Model:
     """One set of weights, shared by all of its instances."""
 
     kind: str
-    engine: Engine | FarFieldEngine
+    engine: Engine | FarFieldEngine  # or one with the same methods
     projection: Projection
     separate_direct: bool
     specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
@@ -60,22 +61,26 @@ class Model:
     passage: Passage | None = None  # what passes unscattered, where the renderer follows that
 
 
-_models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device): Model}
+_models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device, engine): Model}
 
 
-def prepared(asset, device: str) -> Model:  # noqa: ANN001
-    """The asset made ready for rendering with the current variant: built once, shared by instances and scenes."""
+def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
+    """The asset made ready for rendering with the current variant: built once, shared by instances and scenes.
+
+    Args:
+        device: torch device that evaluates the networks.
+        engine: see `choice.engine_for`.
+    """
     cache = _models.setdefault(asset, {})
-    key = (mi.variant(), str(device))
+    key = (mi.variant(), str(device), engine)
     if key not in cache:
         module = asset.model()
         kind = "far_field" if isinstance(module, FarField) else "transport"
-        engine = FarFieldEngine(module, device) if kind == "far_field" else Engine(module, device)
         projection = Projection(asset, module)
         density = Density(asset, projection.scene) if asset.is_volume else None
         direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
         passage = Passage.of(asset, projection.scene) if specular and not density else None
-        cache[key] = Model(kind, engine, projection, direct, specular, _inputs(module), density, passage)
+        cache[key] = Model(kind, engine_for(module, device, engine), projection, direct, specular, _inputs(module), density, passage)
     return cache[key]
 
 
@@ -107,9 +112,10 @@ class SceneAssets:
     Args:
         scene: a loaded scene of a JIT variant.
         device: torch device that evaluates the networks.
+        engine: see `choice.engine_for`.
     """
 
-    def __init__(self, scene: mi.Scene, device: str = "cpu") -> None:
+    def __init__(self, scene: mi.Scene, device: str = "cpu", engine: str = "auto") -> None:
         self.handles = find_handles(scene)
         self.models: list[Model] = []
         model_of: dict[int, int] = {}
@@ -119,7 +125,7 @@ class SceneAssets:
             asset = handle.asset
             if id(asset) not in model_of:
                 model_of[id(asset)] = len(self.models)
-                self.models.append(prepared(asset, device))
+                self.models.append(prepared(asset, device, engine))
             registry = int(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(handle.instance))[0])
             rows.append((registry, model_of[id(asset)], *self._frame(handle)))
         if not rows:

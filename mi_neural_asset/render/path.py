@@ -16,6 +16,7 @@ import mitsuba as mi
 
 from ..flights import mean
 from . import exits
+from .choice import ENGINES
 from .direct import one_lobe
 from .exits import Techniques
 from .far_field import FarFieldEvent
@@ -40,26 +41,29 @@ class PathOptions:
     techniques: Techniques = Techniques()
     split: bool = True
     strict: bool = False
+    engine: str = "auto"
 
     @classmethod
     def from_properties(cls, props: mi.Properties, max_depth: int, rr_depth: int) -> PathOptions:
         """Reads the remaining properties of `nap_path`.
 
         Raises:
-            ValueError: `channels` is neither "balance" nor "hero", `techniques` has an unknown name, or the variant has no
-                RGB colours.
+            ValueError: `channels`, `engine` or `techniques` is none of the names that it may be, or the variant has no RGB colours.
         """
         if not mi.is_rgb or mi.is_polarized:
             raise ValueError(f"nap_path: variant {mi.variant()!r} has no plain RGB colours; use llvm_ad_rgb or cuda_ad_rgb")
         channels = props.get("channels", "balance")
         if channels not in ("balance", "hero"):
             raise ValueError(f'nap_path: "channels" must be "balance" or "hero", got {channels!r}')
+        engine = props.get("engine", "auto")
+        if engine not in ENGINES:
+            raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
         mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
         techniques = Techniques.parse(props.get("techniques", "") or default)
         return cls(
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True),
-            props.get("strict", False),
+            props.get("strict", False), engine,
         )  # fmt: skip
 
 
@@ -368,7 +372,7 @@ class PathTracer:
 def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: str, seed: int) -> Statistics:
     """Render a scene into the film of `passes`; returns what was counted."""
     with dr.suspend_grad():
-        assets = SceneAssets(scene, device)
+        assets = SceneAssets(scene, device, options.engine)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
         tracer = PathTracer(scene, assets, options, seed)
         passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0))

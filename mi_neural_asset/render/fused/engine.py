@@ -11,20 +11,18 @@ from dataclasses import dataclass
 
 import drjit as dr
 import mitsuba as mi
-import numpy as np
 import torch
 from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 
 from ...allocator import keep_memory_mapped
-from ...interop import to_torch
 from ...threads import torch_at_work
 from .kernels import STEPS, Batch, First, Layout, Second, Some, Weights, kernels
 from .network import Chain, first_columns
 from .tables import words
 from .tiles import LANES, Tiles, for_tiles
 
-CHUNK = 32 * LANES  # lanes evaluated at once; more where there are more than two cores
+CHUNK = 32 * LANES  # evaluated at once
 
 
 @dataclass
@@ -47,17 +45,6 @@ class Event:
     """One batch of neural scattering events; the renderer treats it as opaque."""
 
     parts: list[Part]
-
-
-def supports(model: torch.nn.Module, device: str) -> bool:
-    """Whether this engine can evaluate a model: its splines are compiled for few bins, its coordinates are those around x_o."""
-    from ...splines.llvm import MAX_KNOTS
-
-    config = model.config
-    return (
-        torch.device(device).type == "cpu" and mi.variant().startswith("llvm")
-        and config.coordinates == "local" and config.knots <= MAX_KNOTS
-    )  # fmt: skip
 
 
 class FusedEngine:
@@ -132,8 +119,8 @@ class FusedEngine:
         columns = _columns(x_o, w_o, n, u_channel, u_exit)
         count, parts = columns[0].shape[0], []
         for k in range(0, count, CHUNK):
-            own = [Float(column[k : k + CHUNK]) for column in columns]
-            parts.append(self._begin(k, own, Float(occlusion[k : k + CHUNK].reshape(-1)), hero))
+            own = [_lanes(column, k, k + CHUNK) for column in columns]
+            parts.append(self._begin(k, own, _lanes(occlusion, k, k + CHUNK), hero))
         return Event(parts)
 
     def _begin(self, first: int, columns: list[Float], around: Float, hero: bool) -> Part:
@@ -234,14 +221,14 @@ class FusedEngine:
         return [_joined(list(column)) for column in zip(*found, strict=True)]
 
     def _split(self, event: Event, lanes: mi.UInt32, columns: list[Tensor]) -> Iterator[tuple[Part, Some, Tiles, list[Float]]]:
-        index = to_torch(lanes).numpy()
-        ends = np.searchsorted(index, [part.first + part.tiles.count for part in event.parts])
+        index = lanes.torch().view(torch.int32)
         begin = 0
-        for part, end in zip(event.parts, ends, strict=True):
+        for part in event.parts:
+            end = int(torch.searchsorted(index, part.first + part.tiles.count))
             if end > begin:
-                tiles = Tiles(int(end - begin))
-                some = Some(UInt32((index[begin:end] - part.first).astype(np.uint32)), tiles.opaque())
-                yield part, some, tiles, [Float(column[begin:end]) for column in columns]
+                tiles = Tiles(end - begin)
+                own = (index[begin:end] - part.first).view(torch.uint32)
+                yield part, Some(UInt32(own), tiles.opaque()), tiles, [_lanes(column, begin, end) for column in columns]
             begin = end
 
     def _last(self, tiles: Tiles, rows: Float, sums: Float) -> Float:
@@ -285,6 +272,12 @@ class FusedEngine:
 def _array(tensor: Tensor) -> Float:
     """A tensor's memory."""
     return Float(tensor.view(-1))
+
+
+def _lanes(column: Tensor, begin: int, end: int) -> Float:
+    """Some lanes of a column; they begin where memory does, for kernels are recorded anew for other beginnings."""
+    some = column[begin:end].reshape(-1)
+    return Float(some if begin == 0 else some.clone())
 
 
 def _columns(*values) -> list[Tensor]:  # noqa: ANN002

@@ -36,8 +36,8 @@ class Tiles:
         return -(-self.count // self.width)
 
     def empty(self, rows: int) -> Float:
-        """Memory for `rows` numbers of each lane."""
-        return dr.empty(Float, self.number * rows * self.width)
+        """Memory for `rows` numbers of each lane; torch's: that of `dr.empty` is not there yet, and its size part of a kernel."""
+        return Float(torch.empty(self.number * rows * self.width))
 
     def tensor(self, array: Float) -> Tensor:
         """Such memory as a tensor, [tiles, rows, lanes]."""
