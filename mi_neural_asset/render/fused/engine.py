@@ -132,9 +132,9 @@ class FusedEngine:
         sites = run.site(weights, batch, tiles.empty(layout.site))
         sums, albedo, raw_1 = self._from_sites(tiles, sites)
         one, rows = run.first(weights, batch, albedo, raw_1, z_channel, z_1, tiles.empty(layout.second), hero)
-        raw_2 = self._network(1, tiles, tiles, sums, rows)
+        raw_2 = self._network(1, tiles, sums, rows)
         two, spot = run.second(weights, batch, one, raw_2, z_2, tiles.empty(layout.spot))
-        raw_3 = self._network(2, tiles, tiles, sums, spot)
+        raw_3 = self._network(2, tiles, sums, spot)
         return Part(first, tiles, batch, sums, raw_1, raw_3, spot, one, two)
 
     def _from_sites(self, tiles: Tiles, sites: Float) -> tuple[Float, Float, Float]:
@@ -159,15 +159,15 @@ class FusedEngine:
             for_tiles(work, tiles.number)
         return _array(sums), _array(albedo), _array(raw)
 
-    def _network(self, j: int, tiles: Tiles, of_sums: Tiles | None, sums: Float, rows: Float) -> Float:
-        """Raw numbers of step j (1 to 3) from its sums over the site and what it reads besides.
+    def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, *, picked: bool = False) -> Float:
+        """Raw numbers of step j (1 to 3) from sums over the sites and what it reads besides.
 
         Args:
-            of_sums: None: `sums` are those of this network alone.
+            picked: the sums are those of this network alone.
         """
         raw = tiles.space(self._layout.raw(j))
         chain, weight = self._chains[j], self._extra[j - 1]
-        which = slice((j - 1) * chain.width, j * chain.width) if of_sums else slice(None)
+        which = slice(None) if picked else slice((j - 1) * chain.width, j * chain.width)
         used = weight.shape[1]
 
         def work(k: int) -> None:
@@ -231,41 +231,33 @@ class FusedEngine:
                 yield part, Some(UInt32(own), tiles.opaque()), tiles, [_lanes(column, begin, end) for column in columns]
             begin = end
 
-    def _last(self, tiles: Tiles, rows: Float, sums: Float) -> Float:
-        return self._network(3, tiles, None, sums, rows)
-
-    def _spaces(self, tiles: Tiles, rows: int) -> tuple[Float, Float]:
-        """Memory for what a network reads beside the site, and for its sums."""
-        return tiles.empty(rows), tiles.empty(self._layout.width)
+    def _some(self, j: int, part: Part, some: Some, tiles: Tiles, rows: Float) -> Float:
+        """Raw numbers of step j (1 to 3) for some lanes of a part."""
+        if tiles.count == part.tiles.count:
+            return self._network(j, tiles, part.sums, rows)
+        sums = self._kernels.pick(part.batch, some, part.sums, j, tiles.empty(self._layout.width))
+        return self._network(j, tiles, sums, rows, picked=True)
 
     def _draw(self, part: Part, some: Some, tiles: Tiles, z: list[Float]) -> tuple[Array3f, Array3f, Float]:
-        run, channel = self._kernels, part.one.channel
-        s3, log_p, rows, sums = run.draw_third(
-            self._weights, part.batch, some, channel, part.raw_3, part.spot, part.sums, z[0], *self._spaces(tiles, self._layout.fourth)
-        )
-        return run.draw_fourth(part.batch, some, channel, part.two, self._last(tiles, rows, sums), s3, log_p, z[1])
+        run, channel, space = self._kernels, part.one.channel, tiles.empty(self._layout.fourth)
+        s3, log_p, rows = run.draw_third(self._weights, part.batch, some, channel, part.raw_3, part.spot, z[0], space)
+        return run.draw_fourth(part.batch, some, channel, part.two, self._some(3, part, some, tiles, rows), s3, log_p, z[1])
 
     def _evaluate(self, part: Part, some: Some, tiles: Tiles, w: list[Float]) -> tuple[Array3f, Float]:
-        s4, log_p, rows, sums = self._kernels.evaluate_third(
-            self._weights, part.batch, some, part.two, part.raw_3, part.spot, part.sums, Array3f(w),
-            *self._spaces(tiles, self._layout.fourth),
-        )  # fmt: skip
-        return self._kernels.evaluate_fourth(some, part.two, self._last(tiles, rows, sums), s4, log_p)
+        run, space = self._kernels, tiles.empty(self._layout.fourth)
+        s4, log_p, rows = run.evaluate_third(self._weights, part.batch, some, part.two, part.raw_3, part.spot, Array3f(w), space)
+        return run.evaluate_fourth(some, part.two, self._some(3, part, some, tiles, rows), s4, log_p)
 
     def _evaluate_ray(self, part: Part, some: Some, tiles: Tiles, ray: list[Float]) -> tuple[Array3f, Float, Float]:
         run, layout, weights, batch = self._kernels, self._layout, self._weights, part.batch
-        s1, s2, log_p, rows, sums = run.ray_first(
-            weights, batch, some, part.raw_1, part.sums, Array3f(ray[:3]), *self._spaces(tiles, layout.second)
+        s1, s2, log_p, rows = run.ray_first(weights, batch, some, part.raw_1, Array3f(ray[:3]), tiles.empty(layout.second))
+        raw_2 = self._some(1, part, some, tiles, rows)
+        value, density, mixture, d, spot = run.ray_second(
+            weights, batch, some, part.one, raw_2, s1, s2, log_p, tiles.empty(layout.spot)
         )
-        raw = self._network(1, tiles, None, sums, rows)
-        value, density, mixture, d, spot, sums = run.ray_second(
-            weights, batch, some, part.one, raw, part.sums, s1, s2, log_p, *self._spaces(tiles, layout.spot)
-        )
-        raw = self._network(2, tiles, None, sums, spot)
-        s4, log_p, rows, sums = run.ray_third(
-            weights, batch, some, raw, spot, part.sums, d, Array3f(ray[3:]), *self._spaces(tiles, layout.fourth)
-        )
-        value, of_w = run.ray_fourth(some, self._last(tiles, rows, sums), s4, log_p, value, mixture)
+        raw_3 = self._some(2, part, some, tiles, spot)
+        s4, log_p, rows = run.ray_third(weights, batch, some, raw_3, spot, d, Array3f(ray[3:]), tiles.empty(layout.fourth))
+        value, of_w = run.ray_fourth(some, self._some(3, part, some, tiles, rows), s4, log_p, value, mixture)
         return value, density, of_w
 
 

@@ -148,6 +148,11 @@ class Some:
     width: UInt32
 
 
+def _frozen(kernel: Callable) -> Callable:
+    """Recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
+    return dr.freeze(kernel, warn_after=1000)
+
+
 def _take(value, lanes: UInt32):  # noqa: ANN001, ANN202
     return dr.gather(type(value), value, lanes)
 
@@ -200,11 +205,17 @@ class Kernels:
         layout = self.layout
         return place.read(spot, layout.spot, layout.features, layout.spot - layout.features)
 
-    def _copy_sums(self, sums: Float, place: Place, j: int, space: Float, target: Place) -> Float:
-        """The sums of network j (1 to 3) over the site, for some lanes."""
+    @cached_property
+    def pick(self) -> Callable[[Batch, Some, Float, int, Float], Float]:
+        """(batch, some, sums, j, space) -> the sums of network j (1 to 3) over the sites of some lanes."""
         width = self.layout.width
-        target.write(space, width, place.read(sums, (STEPS - 1) * width, (j - 1) * width, width))
-        return space
+
+        def kernel(batch: Batch, some: Some, sums: Float, j: int, space: Float) -> Float:
+            target = Place(dr.arange(UInt32, dr.width(some.lanes)), some.width)
+            target.write(space, width, Place(some.lanes, batch.width).read(sums, (STEPS - 1) * width, (j - 1) * width, width))
+            return space
+
+        return _frozen(kernel)
 
     @cached_property
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
@@ -224,7 +235,7 @@ class Kernels:
             Place(lane, batch.width).write(space, layout.site, [*rows, Float(1)])
             return space
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def first(self) -> Callable[..., tuple[First, Float]]:
@@ -244,7 +255,7 @@ class Kernels:
             place.write(space, self.layout.second, self._second_rows(weights, batch, lane, s1))
             return First(α, choice, channel, s1, log_p), space
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def second(self) -> Callable[..., tuple[Second, Float]]:
@@ -261,23 +272,22 @@ class Kernels:
             place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, exit_))
             return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def draw_third(self) -> Callable[..., tuple]:
-        """(weights, batch, some, channel, raw 3, spot, sums, z, space, space) -> (s3, log p, what network 4 reads, its sums)."""
+        """(weights, batch, some, channel, raw 3, spot, z, space) -> (s3, log p, what network 4 reads)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, channel: UInt32, raw: Float, spot: Float, sums: Float, z: Float,
-            rows: Float, space: Float,
-        ) -> tuple:  # fmt: skip
+            weights: Weights, batch: Batch, some: Some, channel: UInt32, raw: Float, spot: Float, z: Float, rows: Float
+        ) -> tuple:
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(z)), some.width)
             s3, log_p = self._draw(2, raw, place, z, _take(channel, some.lanes))
             target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
-            return s3, log_p + geometry.log_direction_density(s3), rows, self._copy_sums(sums, place, 3, space, target)
+            return s3, log_p + geometry.log_direction_density(s3), rows
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def draw_fourth(self) -> Callable[..., tuple[Array3f, Array3f, Float]]:
@@ -294,24 +304,24 @@ class Kernels:
             w = geometry.direction(s3, s4, _take(second.d, lanes), _take(batch.n, lanes))
             return w, _take(second.factor, lanes) * p / density, density
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def evaluate_third(self) -> Callable[..., tuple]:
-        """(weights, batch, some, Second, raw 3, spot, sums, w, space, space) -> (s4, log p, what network 4 reads, its sums)."""
+        """(weights, batch, some, Second, raw 3, spot, w, space) -> (s4, log p, what network 4 reads)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, sums: Float, w: Array3f,
-            rows: Float, space: Float,
+            weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, w: Array3f,
+            rows: Float,
         ) -> tuple:  # fmt: skip
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
             s3, s4 = geometry.direction_to_square(w, _take(second.d, some.lanes), _take(batch.n, some.lanes))
             log_p = self._log_density(2, raw, place, s3) + geometry.log_direction_density(s3)
             target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
-            return s4, log_p, rows, self._copy_sums(sums, place, 3, space, target)
+            return s4, log_p, rows
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def evaluate_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
@@ -322,60 +332,58 @@ class Kernels:
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
             return _take(second.factor, some.lanes) * p, dr.dot(_take(second.mixture, some.lanes), p)
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def ray_first(self) -> Callable[..., tuple]:
-        """(weights, batch, some, raw 1, sums, u, space, space) -> (s1, s2, log p, what network 2 reads, its sums)."""
+        """(weights, batch, some, raw 1, u, space) -> (s1, s2, log p, what network 2 reads)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, raw: Float, sums: Float, u: Array3f, rows: Float, space: Float
+            weights: Weights, batch: Batch, some: Some, raw: Float, u: Array3f, rows: Float
         ) -> tuple:
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(u)), some.width)
             s1, s2 = geometry.height_and_turn(geometry.unit(u - _take(batch.x_o, some.lanes)))
             target.write(rows, layout.second, self._second_rows(weights, batch, some.lanes, s1))
             log_p = self._log_density(0, raw, place, s1)
-            return s1, s2, log_p, rows, self._copy_sums(sums, place, 1, space, target)
+            return s1, s2, log_p, rows
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def ray_second(self) -> Callable[..., tuple]:
-        """(weights, batch, some, First, raw 2, sums, s1, s2, log p, space, space) -> (p alpha, density, mixture, d, spots, sums)."""
+        """(weights, batch, some, First, raw 2, s1, s2, log p, space) -> (p alpha, density, mixture, d, spots)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, sums: Float, s1: Float, s2: Float,
-            log_p: Array3f, rows: Float, space: Float,
+            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, s1: Float, s2: Float,
+            log_p: Array3f, rows: Float,
         ) -> tuple:  # fmt: skip
-            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(s1)), some.width)
+            _place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(s1)), some.width)
             p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
             choice, n = _take(first.choice, some.lanes), _take(batch.n, some.lanes)
             density = dr.dot(choice, p)
             exit_ = Exit.at(s1, s2, _take(batch.x_o, some.lanes), n, weights.proxy, layout.planes)
             target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, exit_))
-            return (_take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows,
-                    self._copy_sums(sums, place, 2, space, target))  # fmt: skip
+            return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def ray_third(self) -> Callable[..., tuple]:
-        """(weights, batch, some, raw 3, spot, sums, d, w, space, space) -> (s4, log p, what network 4 reads, its sums)."""
+        """(weights, batch, some, raw 3, spot, d, w, space) -> (s4, log p, what network 4 reads)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, sums: Float, d: Array3f, w: Array3f,
-            rows: Float, space: Float,
-        ) -> tuple:  # fmt: skip
-            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
+            weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, d: Array3f, w: Array3f, rows: Float
+        ) -> tuple:
+            _place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
             s3, s4 = geometry.direction_to_square(w, d, _take(batch.n, some.lanes))
             log_p = self._log_density(2, raw, target, s3) + geometry.log_direction_density(s3)
             target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, target), s3))
-            return s4, log_p, rows, self._copy_sums(sums, place, 3, space, target)
+            return s4, log_p, rows
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
     @cached_property
     def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
@@ -388,7 +396,7 @@ class Kernels:
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
             return value * p, dr.dot(mixture, p)
 
-        return dr.freeze(kernel)
+        return _frozen(kernel)
 
 
 @cache
