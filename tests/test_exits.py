@@ -145,13 +145,14 @@ def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa:
     import torch
 
     from mi_neural_asset.asset.cache import resolve
-    from mi_neural_asset.interop import to_vector
-    from mi_neural_asset.render.engine import Engine
+    from mi_neural_asset.interop import to_torch, to_vector
+    from mi_neural_asset.render.choice import engine_for
 
     rng = np.random.default_rng(5)
-    for coordinates, proxy in (("local", "sphere"), ("local", "box"), ("paper", "box"), ("local", "hull"), ("paper", "hull")):
+    around_x_o = [("local", proxy, engine) for proxy in ("sphere", "box", "hull") for engine in ("torch", "drjit")]
+    for coordinates, proxy, name in (*around_x_o, ("paper", "box", "torch"), ("paper", "hull", "torch")):
         model = resolve(random_asset(f"ray-{coordinates}-{proxy}", seed=6, coordinates=coordinates, proxy=proxy)).model()
-        engine, count = Engine(model), 512
+        engine, count = engine_for(model, "cpu", name), 512
         unit = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in rng.normal(size=(4, count, 3))]
         x_o, w_o, n, w = (torch.tensor(v, dtype=torch.float32) for v in (0.8 * unit[0], *unit[1:]))
         z = rng.random((3, count)).astype(np.float32)
@@ -160,12 +161,12 @@ def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa:
         pair = mi.Point2f(mi.Float(z[1]), mi.Float(z[2]))
         event = engine.begin(to_vector(x_o, mi.Point3f), to_vector(w_o), to_vector(n), around, mi.Float(z[0]), pair, False)
         rows = mi.UInt32(np.arange(count, dtype=np.uint32))
-        u = event.exit.u
+        u, albedo = to_torch(engine.exit_point(event)), to_torch(engine.albedo(event))
         value, q_u, q_w = engine.evaluate_ray(event, rows, to_vector(u, mi.Point3f), to_vector(w))
         offset = (u - x_o).double()
         distance = offset.norm(dim=-1)
         cosine = (model.proxy.normal(u).double() * offset).sum(-1).abs() / distance
-        expected = event.albedo.double() * model.log_density(x_o, w_o, n, u, w, around).double().exp() * (distance**2 / cosine)[:, None]
+        expected = albedo.double() * model.log_density(x_o, w_o, n, u, w, around).double().exp() * (distance**2 / cosine)[:, None]
         np.testing.assert_allclose(np.asarray(value).T, expected, rtol=2e-3)
         np.testing.assert_allclose(np.asarray(q_u), np.asarray(engine.exit_density(event)), rtol=2e-3)
         drawn, q_drawn = engine.evaluate(event, rows, to_vector(w))

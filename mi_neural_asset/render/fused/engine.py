@@ -269,6 +269,8 @@ def _array(tensor: Tensor) -> Float:
 def _lanes(column: Tensor, begin: int, end: int) -> Float:
     """Some lanes of a column; they begin where memory does, for kernels are recorded anew for other beginnings."""
     some = column[begin:end].reshape(-1)
+    if not some.numel():  # a frozen function's argument cannot be empty
+        return Float(torch.zeros(1))
     return Float(some if begin == 0 else some.clone())
 
 

@@ -1,0 +1,220 @@
+"""Engines evaluate the same model to the same numbers, whatever its sizes and however many lanes there are."""
+
+import drjit as dr
+import numpy as np
+import pytest
+import torch
+from oracle import SMALL, Asset, lambert_asset, random_asset, roof
+
+from mi_neural_asset.asset.cache import remember
+from mi_neural_asset.model.config import ModelConfig
+from mi_neural_asset.model.probes import AZIMUTHS, BANDS, POOL, Tables
+from mi_neural_asset.model.transport import Transport
+
+PROBES = 50
+CASES = {
+    "sphere": {},
+    "box": {"proxy": "box"},
+    "hull": {"proxy": "hull"},
+    "nothing around": {"occlusion": 0},
+    "probes": {"probes": PROBES, "occlusion": 3, "features": 4, "width": 24, "depth": 3, "knots": 12, "albedo_width": 16},
+}
+
+
+def model_of(case: str) -> Transport:
+    """A random model whose channels all differ."""
+    torch.manual_seed(3)
+    model = Transport(ModelConfig(**{**SMALL, **CASES[case]}))
+    if model.config.proxy == "hull":
+        roof(model)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.mul_(4.0 if "last.weight" in key else 2.0 if "table" in key else 1.0)
+            if "bias" in key:
+                parameter.uniform_(-0.5, 0.5)
+    if model.probes:
+        wide = BANDS // POOL, AZIMUTHS // POOL
+        model.probes.fill(Tables(2 * torch.rand(PROBES, 3, BANDS, AZIMUTHS), torch.randn(PROBES, *wide, 3) / 4, torch.rand(PROBES, *wide)))
+    return model.eval()
+
+
+class Lanes:
+    """Random lanes on a unit sphere, and uniform numbers for them."""
+
+    def __init__(self, mi, model: Transport, count: int) -> None:  # noqa: ANN001
+        rng = np.random.default_rng(count)
+        self.mi, self._rng, self.count = mi, rng, count
+        directions = rng.normal(size=(4, 3, count))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        self.n, self.w_o, self.d, self.w = (mi.Vector3f(v.astype(np.float32)) for v in directions)
+        self.x_o = mi.Point3f(0.9 * self.n)
+        around = rng.random((count, model.config.surroundings)).astype(np.float32)
+        if model.probes:
+            around[:, -6:-3] = rng.integers(0, PROBES, (count, 3))
+            around[:, -3:] /= around[:, -3:].sum(1, keepdims=True)
+            around[: count // 8, -6:] = 0  # beside the surface
+        self.around = torch.tensor(around)
+        self.z_channel, self.z_exit, self.z = self._uniform(), self._pair(), self._pair()
+
+    def _uniform(self):  # noqa: ANN202
+        return self.mi.Float(self._rng.random(self.count).astype(np.float32))
+
+    def _pair(self):  # noqa: ANN202
+        return self.mi.Point2f(self._uniform(), self._uniform())
+
+    def some(self, share: float):  # noqa: ANN201
+        chosen = np.flatnonzero(self._rng.random(self.count) < share)
+        return self.mi.UInt32((chosen if len(chosen) else np.zeros(1)).astype(np.uint32))
+
+
+def everything(engine, lanes: Lanes, some, given: dict | None = None, hero: bool = False) -> dict[str, np.ndarray]:  # noqa: ANN001
+    """All that an engine says of lanes; `given`: u to be asked for, instead of that which it draws.
+
+    It is asked for directions of all angles to that of u: near it a density amplifies how u was rounded.
+    """
+    def take(value):  # noqa: ANN001, ANN202
+        return dr.gather(type(value), value, some)
+
+    event = engine.begin(lanes.x_o, lanes.w_o, lanes.n, lanes.around, lanes.z_channel, lanes.z_exit, hero)
+    said = {"u": engine.exit_point(event), "albedo": engine.albedo(event), "q_u": engine.exit_density(event)}
+    said["w"], said["weight"], said["q_w"] = engine.draw(event, some, take(lanes.z))
+    u, w = lanes.mi.Point3f((given or said)["u"]), take(lanes.w)
+    said["value"], said["density"] = engine.evaluate(event, some, w)
+    said["ray"], said["ray u"], said["ray w"] = engine.evaluate_ray(event, some, take(u), w)
+    return {name: np.array(value) for name, value in said.items()}
+
+
+def agree(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape and np.isfinite(ours[name]).all(), name
+        error = np.abs(ours[name] - value) / (np.abs(value) + 1e-3)
+        assert np.median(error) < 2e-5, (name, np.median(error))
+        assert np.quantile(error, 0.99) < 2e-3, (name, np.quantile(error, 0.99))  # densities of narrow bins amplify rounding
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("hero", [False, True])
+def test_both_engines_say_the_same(llvm, case, hero) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.engine import Engine
+    from mi_neural_asset.render.fused.engine import FusedEngine
+
+    model = model_of(case)
+    lanes = Lanes(llvm, model, 4000)
+    for share in (1.0, 0.4):
+        some = lanes.some(share)
+        theirs = everything(Engine(model), lanes, some, hero=hero)
+        agree(everything(FusedEngine(model), lanes, some, theirs, hero), theirs)
+
+
+def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
+    """One lane, one tile and one lane more, several chunks; and few lanes of many."""
+    from mi_neural_asset.render.engine import Engine
+    from mi_neural_asset.render.fused.engine import CHUNK, FusedEngine
+    from mi_neural_asset.render.fused.tiles import LANES
+
+    model = model_of("probes")
+    fused, plain = FusedEngine(model), Engine(model)
+    for count in (1, 2, 17, LANES, LANES + 1, CHUNK + 1):
+        lanes = Lanes(llvm, model, count)
+        for share in (1.0, 3 / count, 0.5):
+            some = lanes.some(share)
+            theirs = everything(plain, lanes, some)
+            agree(everything(fused, lanes, some, theirs), theirs)
+
+
+def test_kernels_are_recorded_once_for_all_sizes(llvm) -> None:  # noqa: ANN001
+    """Patterns of equal widths among the arguments (one lane, one tile, all lanes, some) are few; sizes are many."""
+    from mi_neural_asset.render.fused.engine import FusedEngine
+
+    engine, model = FusedEngine(model_of("sphere")), model_of("sphere")
+    counts = [(3 * k + 40) * (1 + 97 * (k % 2)) for k in range(12)]
+
+    def recorded() -> int:
+        run = engine._kernels
+        return sum(getattr(run, name).n_recordings for name, kernel in vars(run).items() if hasattr(kernel, "n_recordings"))
+
+    totals = []
+    for count in counts:
+        lanes = Lanes(llvm, model, count)
+        for share in (1.0, 0.5):
+            everything(engine, lanes, lanes.some(share))
+        totals.append(recorded())
+    assert totals[-1] == totals[len(totals) // 2], totals
+
+
+@pytest.mark.parametrize("proxy", ["sphere", "box"])
+def test_pictures_are_the_same(llvm, proxy) -> None:  # noqa: ANN001
+    """Same seed: what differs is rounding, and the rare path that takes another turn for it."""
+    weights = random_asset(f"engines-{proxy}", seed=4, separate=True, proxy=proxy)
+    stage = {
+        "type": "scene",
+        "sensor": {
+            "type": "perspective", "fov": 40, "to_world": llvm.ScalarTransform4f().look_at([0, -4, 1], [0, 0, 0], [0, 0, 1]),
+            "film": {"type": "hdrfilm", "width": 40, "height": 40, "rfilter": {"type": "box"}},
+        },
+        "asset": {"type": "neural_asset", "weights": weights},
+        "lamp": {"type": "rectangle", "to_world": llvm.ScalarTransform4f().look_at([0, 0, 3], [0, 0, 0], [1, 0, 0]),
+                 "emitter": {"type": "area", "radiance": 6.0}},
+        "sky": {"type": "constant", "radiance": 0.3},
+    }  # fmt: skip
+    scene = llvm.load_dict(stage)
+    one, other = (
+        np.array(llvm.render(scene, integrator=llvm.load_dict({"type": "nap_path", "engine": name}), spp=16, seed=5))
+        for name in ("torch", "drjit")
+    )
+    assert abs(other.mean() / one.mean() - 1) < 2e-3
+    assert (np.abs(one - other).max(-1) > 1e-3 * one.mean()).mean() < 0.03
+
+
+def test_engine_is_chosen_by_what_it_can(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.asset.cache import resolve
+    from mi_neural_asset.render.engine import Engine
+    from mi_neural_asset.render.far_field_engine import FarFieldEngine
+    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.instances import prepared
+
+    local, paper = resolve(random_asset("chosen")), resolve(random_asset("chosen-paper", coordinates="paper"))
+    many = resolve(remember(Asset(Transport(ModelConfig(**{**SMALL, "knots": 40}))), "chosen-many"))
+    far = resolve(lambert_asset("chosen-far", (0.5, 0.5, 0.5)))
+    assert type(prepared(local, "cpu").engine) is FusedEngine
+    assert type(prepared(local, "cpu", "torch").engine) is Engine
+    assert type(prepared(paper, "cpu").engine) is type(prepared(many, "cpu").engine) is Engine
+    assert type(prepared(far, "cpu").engine) is FarFieldEngine
+    for asset, why in ((paper, "coordinates 'paper'"), (many, "32 bins at most"), (far, "kind Lambert")):
+        with pytest.raises(ValueError, match=f'engine "drjit" .*{why}.*use "auto" or "torch"'):
+            prepared(asset, "cpu", "drjit")
+    with pytest.raises(ValueError, match="not on 'cuda'"):
+        prepared(local, "cuda", "drjit")
+
+
+def test_unknown_engine(llvm) -> None:  # noqa: ANN001
+    with pytest.raises(Exception, match='"engine" must be one of auto, torch, drjit, got \'fast\''):
+        llvm.load_dict({"type": "nap_path", "engine": "fast"})
+
+
+def test_threads_of_torch_stay(llvm) -> None:  # noqa: ANN001
+    """The tiles' workers have one thread each; whoever uses torch beside them keeps those that it had."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mi_neural_asset.render.fused.tiles import for_tiles
+
+    before, seen = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        for_tiles(lambda k: seen.append(torch.get_num_threads()), 8)
+        assert seen == [1] * 8 and torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_mistake_in_a_tile_is_told() -> None:
+    from mi_neural_asset.render.fused.tiles import for_tiles
+
+    def work(k: int) -> None:
+        if k == 3:
+            raise RuntimeError("tile 3")
+
+    with pytest.raises(RuntimeError, match="tile 3"):
+        for_tiles(work, 8)
