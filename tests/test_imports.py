@@ -28,7 +28,7 @@ ALLOWED = {
     "memory": set(),
     "render": {
         *("render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
-        *("flights", "specular", "progress", "__version__"),
+        *("flights", "specular", "splines", "progress", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "baking": {
