@@ -205,6 +205,15 @@ class Kernels:
         layout = self.layout
         return place.read(spot, layout.spot, layout.features, layout.spot - layout.features)
 
+    def _third(
+        self, weights: Weights, raw: Float, spot: Float, place: Place, d: Array3f, n: Array3f, w: Array3f, rows: Float, target: Place
+    ) -> tuple[Float, Array3f, Float]:
+        """For given w: (s4, log p of s3 per solid angle, what network 4 reads), raw numbers and spots at `place`."""
+        s3, s4 = geometry.direction_to_square(w, d, n)
+        log_p = self._log_density(2, raw, place, s3) + geometry.log_direction_density(s3)
+        target.write(rows, self.layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
+        return s4, log_p, rows
+
     @cached_property
     def pick(self) -> Callable[[Batch, Some, Float, int, Float], Float]:
         """(batch, some, sums, j, space) -> the sums of network j (1 to 3) over the sites of some lanes."""
@@ -309,17 +318,12 @@ class Kernels:
     @cached_property
     def evaluate_third(self) -> Callable[..., tuple]:
         """(weights, batch, some, Second, raw 3, spot, w, space) -> (s4, log p, what network 4 reads)."""
-        layout = self.layout
-
         def kernel(
-            weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, w: Array3f,
-            rows: Float,
-        ) -> tuple:  # fmt: skip
+            weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, w: Array3f, rows: Float
+        ) -> tuple:
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
-            s3, s4 = geometry.direction_to_square(w, _take(second.d, some.lanes), _take(batch.n, some.lanes))
-            log_p = self._log_density(2, raw, place, s3) + geometry.log_direction_density(s3)
-            target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
-            return s4, log_p, rows
+            d, n = (_take(value, some.lanes) for value in (second.d, batch.n))
+            return self._third(weights, raw, spot, place, d, n, w, rows, target)
 
         return _frozen(kernel)
 
@@ -339,9 +343,7 @@ class Kernels:
         """(weights, batch, some, raw 1, u, space) -> (s1, s2, log p, what network 2 reads)."""
         layout = self.layout
 
-        def kernel(
-            weights: Weights, batch: Batch, some: Some, raw: Float, u: Array3f, rows: Float
-        ) -> tuple:
+        def kernel(weights: Weights, batch: Batch, some: Some, raw: Float, u: Array3f, rows: Float) -> tuple:
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(u)), some.width)
             s1, s2 = geometry.height_and_turn(geometry.unit(u - _take(batch.x_o, some.lanes)))
             target.write(rows, layout.second, self._second_rows(weights, batch, some.lanes, s1))
@@ -356,10 +358,9 @@ class Kernels:
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, s1: Float, s2: Float,
-            log_p: Array3f, rows: Float,
-        ) -> tuple:  # fmt: skip
-            _place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(s1)), some.width)
+            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, s1: Float, s2: Float, log_p: Array3f, rows: Float
+        ) -> tuple:
+            target = Place(dr.arange(UInt32, dr.width(s1)), some.width)
             p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
             choice, n = _take(first.choice, some.lanes), _take(batch.n, some.lanes)
             density = dr.dot(choice, p)
@@ -372,16 +373,11 @@ class Kernels:
     @cached_property
     def ray_third(self) -> Callable[..., tuple]:
         """(weights, batch, some, raw 3, spot, d, w, space) -> (s4, log p, what network 4 reads)."""
-        layout = self.layout
-
         def kernel(
             weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, d: Array3f, w: Array3f, rows: Float
         ) -> tuple:
-            _place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
-            s3, s4 = geometry.direction_to_square(w, d, _take(batch.n, some.lanes))
-            log_p = self._log_density(2, raw, target, s3) + geometry.log_direction_density(s3)
-            target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, target), s3))
-            return s4, log_p, rows
+            target = Place(dr.arange(UInt32, dr.width(w)), some.width)
+            return self._third(weights, raw, spot, target, d, _take(batch.n, some.lanes), w, rows, target)
 
         return _frozen(kernel)
 
@@ -389,9 +385,7 @@ class Kernels:
     def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
         """(some, raw 4, s4, log p, p alpha, mixture) -> (value, density of w)."""
 
-        def kernel(
-            some: Some, raw: Float, s4: Float, log_p: Array3f, value: Array3f, mixture: Array3f
-        ) -> tuple[Array3f, Float]:
+        def kernel(some: Some, raw: Float, s4: Float, log_p: Array3f, value: Array3f, mixture: Array3f) -> tuple[Array3f, Float]:
             place = Place(dr.arange(UInt32, dr.width(s4)), some.width)
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
             return value * p, dr.dot(mixture, p)
