@@ -4,7 +4,7 @@
 
 Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
 events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
-at the rate of a large matrix product that is measured in the same run.  The last line is a whole render under a near
+at the rate of a large matrix product that is measured in the same run, and how near to it the networks alone come.  The last line is a whole render under a near
 lamp, as events per second of wall-clock time.  In the file there is also `render.seal_800_128spp_s`: 800 x 800 pixels at 128
 samples under that lamp, told from a picture of a few samples, since passes are alike.
 """
@@ -32,8 +32,8 @@ def hits(asset, count: int):  # noqa: ANN001, ANN201
     return [kind(np.ascontiguousarray(v.T.numpy())) for kind, v in ((mi.Point3f, x_o), (mi.Vector3f, paths.w_o), (mi.Vector3f, paths.n))]
 
 
-def stages(asset, count: int, engine: str = "auto") -> dict[str, tuple[Callable[[], object], tuple[int, ...]]]:  # noqa: ANN001
-    """Stage -> (what it does, networks it evaluates: 0 albedo, 1 to 4 steps)."""
+def stages(asset, count: int, engine: str) -> dict[str, Callable[[], object]]:  # noqa: ANN001
+    """Stage -> what it does."""
     import mitsuba as mi
 
     from mi_neural_asset.render.instances import prepared
@@ -56,20 +56,51 @@ def stages(asset, count: int, engine: str = "auto") -> dict[str, tuple[Callable[
     u, event = begin()
     w, _, _ = engine.draw(event, every, pair)
     return {
-        "surroundings (rays)": (lambda: projection.occlusion.tensor(x_o, n, engine.device).sum().item(), ()),
-        "albedo, u_i": (lambda: begin()[0], (0, 1, 2)),
-        "w_i": (lambda: engine.draw(event, every, pair), (3, 4)),
-        "light from u_i": (lambda: engine.evaluate(event, every, w), (3, 4)),
-        "light from x_o": (lambda: engine.evaluate_ray(event, every, u, w), (1, 2, 3, 4)),
-        "back to x_i (rays)": (lambda: projection.gap(u, w, x_o, mi.Bool(True)), ()),
+        "surroundings (rays)": lambda: projection.occlusion.tensor(x_o, n, engine.device).sum().item(),
+        "albedo, u_i": lambda: begin()[0],
+        "w_i": lambda: engine.draw(event, every, pair),
+        "light from u_i": lambda: engine.evaluate(event, every, w),
+        "light from x_o": lambda: engine.evaluate_ray(event, every, u, w),
+        "back to x_i (rays)": lambda: projection.gap(u, w, x_o, mi.Bool(True)),
     }
 
 
-def multiply_adds(asset) -> list[int]:  # noqa: ANN001
-    """Of the albedo network and of those of steps 1 to 4, for one event."""
-    model = asset.model()
-    networks = [model.albedo_net, *model.flow.steps]
-    return [sum(p.numel() for p in network.parameters() if p.ndim == 2) for network in networks]
+def multiply_adds(model, shares: bool) -> dict[str, int]:  # noqa: ANN001
+    """Of the networks in each stage, for one event.
+
+    Args:
+        shares: sums over what is read about a hit are made once, for all networks, and the third network is asked once for its u_i.
+    """
+    networks = [*model.flow.steps, model.albedo_net]
+    site = model.site_inputs()
+    whole = [sum(p.numel() for p in network.parameters() if p.ndim == 2) for network in networks]
+    if not shares:
+        first, second, third, fourth, albedo = whole
+        return {"albedo, u_i": albedo + first + second, "w_i": third + fourth, "light from u_i": third + fourth,
+                "light from x_o": first + second + third + fourth}  # fmt: skip
+    beside = [all_ - width * network.hidden[0].out_features for all_, width, network in zip(whole, site, networks, strict=True)]
+    first, second, third, fourth, _ = beside
+    begin = sum(whole[k] for k in (0, 4)) + sum(whole[k] - beside[k] for k in (1, 2, 3)) + second + third
+    return {"albedo, u_i": begin, "w_i": fourth, "light from u_i": fourth, "light from x_o": second + third + fourth}
+
+
+def products(asset, count: int, repetitions: int) -> float:  # noqa: ANN001
+    """Multiply-adds per second of the fourth network alone, from its first sums to raw numbers, as the engine `drjit` makes them."""
+    import torch
+
+    from mi_neural_asset.render.fused.network import Chain
+    from mi_neural_asset.render.fused.tiles import Tiles, for_tiles
+
+    network, tiles = asset.model().flow.steps[3], Tiles(count)
+    chain = Chain(network)
+    sums, raw = torch.rand(tiles.number, chain.width, tiles.width), tiles.space(chain.outputs)
+
+    def work(k: int) -> None:
+        chain.begin(tiles.width).copy_(sums[k])
+        chain.finish(raw[k])
+
+    time_ = seconds(lambda: for_tiles(work, tiles.number), repetitions)
+    return sum(p.numel() for p in network.parameters() if p.ndim == 2 and p.shape[1] == chain.width) * count / time_
 
 
 def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str) -> tuple[float, int]:  # noqa: ANN001
@@ -106,12 +137,15 @@ def main() -> None:
     on, rows, rate = machine(), [], product_rate("cpu")
     print(json.dumps(on))
     print(f"matrix product: {rate / 1e9:.1f} G multiply-adds/s")
-    costs = multiply_adds(asset)
-    times = {name: (seconds(work, repetitions), networks) for name, (work, networks) in stages(asset, count, options.engine).items()}
-    total = sum(time_ for time_, _ in times.values())
+    alone = products(asset, count, repetitions)
+    print(f"networks alone, tile by tile: {alone / 1e9:.1f} G multiply-adds/s, {alone / rate:.0%} of that")
+    rows.append(row("render.networks", alone, "multiply-adds/s", rate))
+    costs = multiply_adds(asset.model(), options.engine != "torch")
+    times = {name: seconds(work, repetitions) for name, work in stages(asset, count, options.engine).items()}
+    total = sum(times.values())
     print(f"{'stage':22}{'ms':>9}{'M events/s':>12}{'share':>8}{'limit M events/s':>18}")
-    for name, (time_, networks) in times.items():
-        limit = rate / sum(costs[k] for k in networks) if networks else None
+    for name, time_ in times.items():
+        limit = rate / costs[name] if name in costs else None
         rows.append(row(f"render.{name}", count / time_, "events/s", limit))
         bound = f"{limit / 1e6:18.2f}" if limit else f"{'':18}"
         print(f"{name:22}{1e3 * time_:9.1f}{count / time_ / 1e6:12.3f}{time_ / total:8.1%}{bound}")

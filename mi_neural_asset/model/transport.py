@@ -37,13 +37,17 @@ class Transport(nn.Module):
         self.position_grid = Grid("triplane", config.triplane, 5 * f)  # columns: steps 1 to 4, albedo
         self.direction_grid = Grid("cubemap", config.cubemap, 5 * f)
         self.probes = ProbeTables(config.probes) if config.probes else None
-        known = 2 * f + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
-        inputs = [known + len(range(2 * config.occlusion)[self._heard(j)]) for j in range(5)]
+        inputs = self.site_inputs()
         inputs[1] += self.probes.ring_inputs if self.probes else 0
         for j in (2, 3):
             inputs[j] += self.coordinates.departure_inputs if self.probes else 0
         self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
         self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
+
+    def site_inputs(self) -> list[int]:
+        """How many numbers about (x_o, w_o) each network reads, steps 1 to 4 and albedo."""
+        known = 2 * self.config.features + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
+        return [known + len(range(2 * self.config.occlusion)[self._heard(j)]) for j in range(5)]
 
     @torch.no_grad()
     def start(self, mean: Tensor) -> None:

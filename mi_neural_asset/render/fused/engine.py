@@ -16,8 +16,7 @@ from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 
 from ...allocator import keep_memory_mapped
-from ...threads import torch_at_work
-from .kernels import STEPS, Batch, First, Layout, Second, Some, Weights, kernels
+from .kernels import ABOUT_EXIT, STEPS, Batch, First, Layout, Second, Some, Weights, kernels
 from .network import Chain, first_columns
 from .tables import words
 from .tiles import LANES, Tiles, for_tiles
@@ -86,30 +85,27 @@ class FusedEngine:
         grids = (model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid, model.flow.s3_grid)
         return Weights(*(flat(grid.table) for grid in grids), flat(bands), words(rings), flat(departures), flat(proxy))
 
-    def _heard(self, j: int) -> int:
-        """Distances that network j reads."""
-        return self._layout.occlusion * (1 if j in (2, 3) else 2)
-
     def _site_columns(self, j: int) -> list[int]:
-        """Inputs of network j that are rows of every site, in their order."""
+        """Inputs of network j that are rows of every site, in their order; -1: it does not read the row."""
         layout = self._layout
-        known = layout.site - 1 - 2 * layout.occlusion - STEPS * layout.own
-        return [*range(layout.own, known + self._heard(j)), *(2 * layout.occlusion - self._heard(j)) * [-1]]
+        read = range(layout.own, self.model.site_inputs()[j])
+        return [*read, *(layout.common - len(read)) * [-1]]
 
     def _extra_columns(self) -> list[list[int] | None]:
         """Inputs of networks 2, 3 and 4 beside the site, in the order of `Layout.second`, of a spot, and of `Layout.fourth`."""
-        layout, f = self._layout, self._layout.features
-        departure, begin = layout.shared - 5, layout.site - 1 - 2 * layout.occlusion - STEPS * layout.own
+        layout, begin = self._layout, self.model.site_inputs()
+        f, departure = layout.features, layout.shared - ABOUT_EXIT
 
         def columns(j: int) -> tuple[list[int], list[int], list[int]]:
-            start = begin + self._heard(j)
-            grid = start + departure
-            return [*range(start, grid), *range(grid + f, grid + f + 5)], [*range(grid, grid + f)], [*range(grid + f + 5, grid + 2 * f + 5)]
+            """Of a spot: what both networks read, the network's own; and of s3."""
+            own = begin[j] + departure
+            plain = own + f
+            rest = plain + ABOUT_EXIT
+            return [*range(begin[j], own), *range(plain, rest)], [*range(own, plain)], [*range(rest, rest + f)]
 
-        shared, grid, _ = columns(2)
-        shared_4, grid_4, of_s3 = columns(3)
-        start = begin + self._heard(1)
-        return [None, [*range(start, start + layout.second)], grid + shared, shared_4 + grid_4 + of_s3]
+        shared_3, own_3, _ = columns(2)
+        shared_4, own_4, of_s3 = columns(3)
+        return [None, [*range(begin[1], begin[1] + layout.second)], own_3 + shared_3, shared_4 + own_4 + of_s3]
 
     @torch.no_grad()
     def begin(
@@ -154,9 +150,8 @@ class FusedEngine:
                 features.addmm_(self._own[j], rows[j * own : (j + 1) * own])
                 self._chains[j].finish(out[k])
 
-        with torch_at_work(alone=True):
-            site = tiles.tensor(sites)
-            for_tiles(work, tiles.number)
+        site = tiles.tensor(sites)
+        for_tiles(work, tiles.number)
         return _array(sums), _array(albedo), _array(raw)
 
     def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, *, picked: bool = False) -> Float:
@@ -175,9 +170,8 @@ class FusedEngine:
             torch.addmm(known[k, which], weight, beside[k, :used], out=features)
             chain.finish(raw[k])
 
-        with torch_at_work(alone=True):
-            known, beside = tiles.tensor(sums), tiles.tensor(rows)
-            for_tiles(work, tiles.number)
+        known, beside = tiles.tensor(sums), tiles.tensor(rows)
+        for_tiles(work, tiles.number)
         return _array(raw)
 
     def exit_point(self, event: Event) -> mi.Point3f:

@@ -63,9 +63,14 @@ class Layout:
         return 2 * self.features
 
     @property
+    def common(self) -> int:
+        """Rows of a site that several networks read."""
+        return PLAIN + (CHANNELS * BANDS if self.probes else 0) + 2 * self.occlusion
+
+    @property
     def site(self) -> int:
-        """Rows of a site: of each network, of all, and ones."""
-        return (STEPS + 1) * self.own + PLAIN + (CHANNELS * BANDS if self.probes else 0) + 2 * self.occlusion + 1
+        """Rows of a site: those of one network each, those of several, and ones."""
+        return (STEPS + 1) * self.own + self.common + 1
 
     @property
     def second(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from threading import Barrier
@@ -15,6 +16,8 @@ import drjit as dr
 import torch
 from drjit.llvm import Float, UInt32
 from torch import Tensor
+
+from ...threads import torch_at_work
 
 LANES = 2064  # of a full tile: not a power of two, whose rows would lie in the same places of the cache
 
@@ -98,15 +101,20 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def for_tiles(work: Callable[[int], None], number: int) -> None:
-    """Call work(0) to work(number - 1), on as many threads as torch has; none of it keeps a graph."""
+    """Call work(0) to work(number - 1), on as many threads as torch has; none of it keeps a graph.
+
+    What Dr.Jit has been asked for is there before.
+    """
 
     def one(k: int) -> None:
         with torch.inference_mode():
             work(k)
 
     threads = torch.get_num_threads()
-    if number == 1 or threads == 1:
+    dr.sync_thread()
+    if threads == 1:
         for k in range(number):
             one(k)
-    else:
-        list(_pool(threads).map(one, range(number)))
+    else:  # one tile as well: torch's own threads would wait for each other
+        with torch_at_work(alone=True) if number > 1 else nullcontext():
+            list(_pool(threads).map(one, range(number)))
