@@ -4,8 +4,9 @@
 
 A step consists of its share of the path generation and of the distances to the asset itself, the losses with their gradient,
 and the optimiser.  Prints the median time of each, and beside the losses the arithmetic limit: the multiply-adds of the
-networks, forward and twice backward, at the rate of a large matrix product that is measured in the same run.  At the end the
-same for a few steps of the preset `paper`, and what its 240000 steps would take (`bake.paper_s` in the file).
+networks, forward and twice backward, at the rate of a large matrix product that is measured in the same run; and the time of the
+same losses with splines of the plain twin, in turns with ours.  At the end the same for a few steps of the preset `paper`, and what
+its 240000 steps would take (`bake.paper_s` in the file).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from common import machine, product_rate, row, write_json
 
+PLAIN = "losses, gradient, plain splines"
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
 
@@ -34,6 +36,7 @@ def multiply_adds(model, rows: int, flow_rows: int) -> int:  # noqa: ANN001
 
 def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, object]:  # noqa: ANN001
     """Median seconds of a step's stages; multiply-adds of its networks, forward; the last batch."""
+    from mi_neural_asset import splines
     from mi_neural_asset.baking.bake import Bake, BakeOptions
     from mi_neural_asset.baking.losses import losses
     from mi_neural_asset.threads import torch_at_work
@@ -42,7 +45,7 @@ def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, obje
                 options=BakeOptions(source=False))  # fmt: skip
     trainer, buffer = bake.trainer, bake.buffer
     trainer.advance(0.1)
-    times: dict[str, list[float]] = {name: [] for name in ("paths", "rows of a batch", "losses, gradient", "optimisers")}
+    times: dict[str, list[float]] = {name: [] for name in ("paths", "rows of a batch", "losses, gradient", "optimisers", PLAIN)}
     start = time.perf_counter()
     buffer.seek(1, 0)
     batch = buffer.next()
@@ -59,6 +62,10 @@ def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, obje
             marks.append(time.perf_counter())
             trainer.optimizer.step(0.1)
             trainer.optimizer.zero_grad()
+            marks.append(time.perf_counter())
+            with splines.only_plain():
+                sum(losses(trainer.model, batch)).backward()
+                trainer.optimizer.zero_grad()
             marks.append(time.perf_counter())
         for name, a, b in zip(list(times)[1:], marks, marks[1:], strict=False):
             times[name].append(b - a)
@@ -90,13 +97,15 @@ def main() -> None:
         with torch_at_work():
             rate = product_rate("cpu")
         print(f"{name}: matrix product: {rate / 1e9:.1f} G multiply-adds/s; {len(batch.x_o)} rows, {batch.flow} of them for the flow")
+        plain = medians.pop(PLAIN)
         total, limit = sum(medians.values()), 3 * work / rate
         for stage, value in medians.items():
             bounded = stage.startswith("losses")
             rows.append(row(f"bake.{name}.{stage}", value, "s", limit if bounded else None))
             print(f"{stage:18}{1e3 * value:9.1f} ms{value / total:8.1%}" + (f"   limit {1e3 * limit:.1f} ms" if bounded else ""))
-        rows.append(row(f"bake.{name}.step", total, "s", limit))
+        rows += [row(f"bake.{name}.step", total, "s", limit), row(f"bake.{name}.{PLAIN}", plain, "s", limit)]
         print(f"{'step':18}{1e3 * total:9.1f} ms")
+        print(f"{PLAIN}: {1e3 * plain:.1f} ms, {plain / medians['losses, gradient']:.2f} times as long")
     rows.append(row("bake.paper_s", total * config.steps, "s", limit * config.steps))
     print(f"{config.steps} steps of the preset paper: {total * config.steps / 3600:.1f} h")
     write_json(options.json, {"machine": on, "rows": rows})

@@ -4,9 +4,10 @@
 
 Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
 events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
-at the rate of a large matrix product that is measured in the same run, and how near to it the networks alone come.  The last line is a whole render under a near
-lamp, as events per second of wall-clock time.  In the file there is also `render.seal_800_128spp_s`: 800 x 800 pixels at 128
-samples under that lamp, told from a picture of a few samples, since passes are alike.
+at the rate of a large matrix product that is measured in the same run, and how near to that the networks alone come.  The last
+line is a whole render under a near lamp, as events per second of wall-clock time.  In the file there is also
+`render.seal_800_128spp_s`: 800 x 800 pixels at 128 samples under that lamp, told from a picture of a few samples, since passes are
+alike.
 """
 
 from __future__ import annotations
