@@ -28,6 +28,7 @@ from mi_neural_asset.baking.presets import preset
 from mi_neural_asset.files import replacing
 from mi_neural_asset.verify.lights import LAMP, Stage, light, sensor
 
+RENDERER = 2  # raised when the same asset takes another time or memory, or gives another picture
 RR_DEPTH = 1000  # of path-traced pictures: at its default depth volpath's roulette lets long paths explode
 LAMP_DISTANCE, LAMP_RADIUS, LAMP_RADIANCE = 1.9, 0.25, 18.0  # of the sphere light, in radii of the asset
 VARIANTS: dict[str, dict[str, Any]] = {  # settings of a bake beside the preset
@@ -207,7 +208,7 @@ class Bench:
         hashes = {name: w and {file: _hash(Path(path)) for file, path in w.items()} for name, w in weights.items()}
         identity = {
             "cell": "compare", "asset": self.scene(asset), "setup": setup, "spp": spp, "runs": self.scale.runs,
-            "size": self.scale.size, "seed": self.seed, "methods": hashes,
+            "size": self.scale.size, "seed": self.seed, "methods": hashes, "renderer": RENDERER,
         }  # fmt: skip
 
         def make(path: Path) -> dict[str, Any]:
@@ -252,7 +253,7 @@ class Bench:
         """Peak memory of a process of its own that renders the scene once, GiB."""
         given = {} if variant is None else self.weights(asset, variant)
         identity = {"cell": "memory", "asset": self.scene(asset), "size": self.scale.size, "spp": self.scale.spp,
-                    "method": self.bake(asset, variant)["hash"] if variant else self._tracer(asset)}  # fmt: skip
+                    "method": self.bake(asset, variant)["hash"] if variant else self._tracer(asset), "renderer": RENDERER}  # fmt: skip
 
         def make(path: Path) -> dict[str, Any]:
             name = f"{asset}_lit{'' if given else '_reference'}.xml"
