@@ -112,9 +112,9 @@ def for_tiles(work: Callable[[int], None], number: int) -> None:
 
     threads = torch.get_num_threads()
     dr.sync_thread()
-    if threads == 1:
-        for k in range(number):
-            one(k)
-    else:  # one tile as well: torch's own threads would wait for each other
-        with torch_at_work(alone=True) if number > 1 else nullcontext():
+    with torch_at_work(alone=True) if number > 1 else nullcontext():
+        if threads == 1:
+            for k in range(number):
+                one(k)
+        else:  # one tile as well: torch's own threads would wait for each other
             list(_pool(threads).map(one, range(number)))
