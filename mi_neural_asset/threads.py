@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
+BLOCK = 16384  # lanes that Dr.Jit gives a worker at once
 MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a film is written
 
 
@@ -34,6 +35,25 @@ def share_cores(processes: int) -> None:
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(share)
     dr.set_thread_count(max(MIN_WORKERS, share))
+
+
+@contextmanager
+def busy_workers(lanes: int) -> Iterator[None]:
+    """While this lasts, Dr.Jit has no more workers than kernels of some lanes keep busy: the others would spin, beside whatever runs."""
+    import drjit as dr
+
+    workers = dr.thread_count()
+    needed = min(workers, -(-lanes // BLOCK))
+    if needed == workers:
+        yield
+        return
+    dr.sync_thread()
+    dr.set_thread_count(max(1, needed))
+    try:
+        yield
+    finally:
+        dr.sync_thread()
+        dr.set_thread_count(workers)
 
 
 @contextmanager

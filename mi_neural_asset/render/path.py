@@ -15,6 +15,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..flights import mean
+from ..threads import busy_workers
 from . import exits
 from .choice import ENGINES
 from .direct import one_lobe
@@ -167,7 +168,8 @@ class PathTracer:
         gathered = Gathered(width, self._split, not options.hide_emitters and self.scene.environment() is not None)
         depth = 0
         while dr.width(lanes.index) > 0:
-            lanes = self._bounce(depth, lanes, randoms, gathered)
+            with busy_workers(dr.width(lanes.index)):
+                lanes = self._bounce(depth, lanes, randoms, gathered)
             depth += 1
         return gathered.result()
 
