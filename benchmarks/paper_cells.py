@@ -194,20 +194,23 @@ class Bench:
 
         return np.load(self._images(self.cells.get(f"{asset}, {setup}: reference", identity, make)))["images"]
 
-    def compare(self, asset: str, setup: str, methods: dict[str, str | None], spp: int | None = None) -> dict[str, Any]:
+    def compare(
+        self, asset: str, setup: str, methods: dict[str, str | None], spp: int | None = None, runs: int | None = None
+    ) -> dict[str, Any]:
         """Runs of several methods in turn, so that their times are those of one machine in one state.
 
         Args:
             methods: by name, the variant that was baked, or None for path tracing.
+            spp, runs: None for the scale's.
 
         Returns:
             for each method `images` [R, H, W, 3], `seconds` and `cpu_seconds` of each run; and `spp`.
         """
-        spp = spp or self.scale.spp
+        spp, runs = spp or self.scale.spp, runs or self.scale.runs
         weights = {name: None if variant is None else self.weights(asset, variant) for name, variant in methods.items()}
         hashes = {name: w and {file: _hash(Path(path)) for file, path in w.items()} for name, w in weights.items()}
         identity = {
-            "cell": "compare", "asset": self.scene(asset), "setup": setup, "spp": spp, "runs": self.scale.runs,
+            "cell": "compare", "asset": self.scene(asset), "setup": setup, "spp": spp, "runs": runs,
             "size": self.scale.size, "seed": self.seed, "methods": hashes, "renderer": RENDERER,
         }  # fmt: skip
 
@@ -215,7 +218,7 @@ class Bench:
             scenes = {name: self.load(asset, setup, w) for name, w in weights.items()}
             images: dict[str, list[np.ndarray]] = {name: [] for name in methods}
             times: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "cpu_seconds": []} for name in methods}
-            for k in range(-1, self.scale.runs):  # the first compiles and does not count
+            for k in range(-1, runs):  # the first compiles and does not count
                 for number, name in enumerate(methods):
                     start, start_cpu = time.perf_counter(), cpu_seconds()
                     seed = self._seed(setup, name, k + 1)
@@ -228,7 +231,7 @@ class Bench:
                         images[name].append(image)
                         times[name]["seconds"].append(time.perf_counter() - start)
                         times[name]["cpu_seconds"].append(cpu_seconds() - start_cpu)
-            _save(path, **{name: np.stack(runs) for name, runs in images.items()})
+            _save(path, **{name: np.stack(pictures) for name, pictures in images.items()})
             return {"times": times}
 
         cell = self.cells.get(f"{asset}, {setup}: {', '.join(methods)} at {spp} spp", identity, make)
