@@ -29,11 +29,14 @@ def directions(count: int) -> list[tuple[float, float, float]]:
     return [(math.sqrt(1 - z * z) * math.cos(k * turn), math.sqrt(1 - z * z) * math.sin(k * turn), z) for k, z in enumerate(heights)]
 
 
-def _tangents(n: mi.Vector3f) -> tuple[mi.Vector3f, mi.Vector3f]:
-    """Smooth everywhere but at n = -z (Frisvad, Building an Orthonormal Basis from a 3D Unit Vector, 2012)."""
-    a = 1 / dr.maximum(1 + n.z, 1e-6)
-    t = mi.Vector3f(1 - n.x * n.x * a, -n.x * n.y * a, -n.x)
-    t = dr.select(n.z < -0.99999, mi.Vector3f(1, 0, 0), t)
+def tangents(n):  # noqa: ANN001, ANN201
+    """Two axes across n, of its type (any array of three components), as `model.coordinates.frame` has them.
+
+    Smooth everywhere but at n = -z (Frisvad, Building an Orthonormal Basis from a 3D Unit Vector, 2012).
+    """
+    a, kind = 1 / dr.maximum(1 + n.z, 1e-6), type(n)
+    t = kind(1 - n.x * n.x * a, -n.x * n.y * a, -n.x)
+    t = dr.select(n.z < -0.99999, kind(1, 0, 0), t)
     t = dr.normalize(t - n * dr.dot(n, t))
     return t, dr.cross(n, t)
 
@@ -82,7 +85,7 @@ class Occlusion:
         point = index // self.count
         d = dr.gather(mi.Vector3f, mi.Vector3f(*around), index - point * self.count)
         n = dr.gather(mi.Vector3f, n, point)
-        t, b = _tangents(n)
+        t, b = tangents(n)
         start = dr.gather(mi.Vector3f, mi.Vector3f(x), point) + dr.select(d.z > 0, SELF_OFFSET, -SELF_OFFSET) * n
         ray = mi.Ray3f(mi.Point3f(self._center + self._scale * start), d.x * t + d.y * b + d.z * n)
         pi = self._scene.ray_intersect_preliminary(ray)

@@ -42,11 +42,11 @@ def test_a_wall_is_seen_where_it_stands(llvm) -> None:  # noqa: ANN001
 
 def test_frame_is_that_of_the_coordinates(llvm) -> None:  # noqa: ANN001
     from mi_neural_asset.model.coordinates import frame
-    from mi_neural_asset.occlusion import _tangents
+    from mi_neural_asset.occlusion import tangents
 
     n = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     n[0] = torch.tensor([0.0, 0.0, -1.0])
-    for ours, theirs in zip(_tangents(llvm.Vector3f(n.T.contiguous().numpy())), frame(n), strict=True):
+    for ours, theirs in zip(tangents(llvm.Vector3f(n.T.contiguous().numpy())), frame(n), strict=True):
         np.testing.assert_allclose(np.asarray(ours).T, theirs.numpy(), atol=2e-4)
 
 

@@ -12,22 +12,14 @@ import drjit as dr
 from drjit.llvm import Array3f, Float
 
 from ...model.coordinates import MIN_WARP, WARP_EXPONENT
+from ...occlusion import tangents
 
 LOG_SPHERE = math.log(4 * math.pi)
 
 
-def _frame(n: Array3f) -> tuple[Array3f, Array3f]:
-    a = 1 / dr.maximum(1 + n.z, 1e-6)
-    t = Array3f(1 - n.x * n.x * a, -n.x * n.y * a, -n.x)
-    t = dr.select(n.z < -0.99999, Array3f(1, 0, 0), t)
-    t -= n * dr.dot(n, t)
-    t /= dr.norm(t)
-    return t, dr.cross(n, t)
-
-
 def to_frame(d: Array3f, n: Array3f) -> Array3f:
     """Components of d in the frame of n."""
-    t, b = _frame(n)
+    t, b = tangents(n)
     return Array3f(dr.dot(d, t), dr.dot(d, b), dr.dot(d, n))
 
 
@@ -35,7 +27,7 @@ def reference_axis(n: Array3f, d: Array3f) -> tuple[Array3f, Array3f]:
     """Axes across d from which azimuths about d are counted."""
     across = n - d * dr.dot(n, d)
     length = dr.norm(across)
-    t = dr.select(length > 1e-3, across / dr.maximum(length, 1e-3), _frame(d)[0])
+    t = dr.select(length > 1e-3, across / dr.maximum(length, 1e-3), tangents(d)[0])
     t -= d * dr.dot(t, d)
     t /= dr.norm(t)
     return t, dr.cross(d, t)
