@@ -14,7 +14,7 @@
 | strict | boolean | false | something inside an asset's convex hull is an error, not a warning (see below) |
 | memory | string or integer | "" | bound on what a render takes: `"4GB"`, `"512MiB"` or bytes; `""`: half of what is free (see below) |
 | device | string | cpu | torch device that evaluates the networks |
-| engine | string | auto | who evaluates them: `torch`; `drjit` (torch's matrix products between Dr.Jit kernels: assets around x_o, on the CPU); `auto`: `drjit` where it can |
+| engine | string | auto | who evaluates them: `torch`, `drjit` or `auto` (see below) |
 
 How light that leaves an asset is found: `path` follows the sampled ray until it hits a light, `light` samples a light from
 the exit point, `lobe` samples a light from the point that was hit and an exit near the straight line to it.  They are
@@ -35,6 +35,9 @@ within its hull.
 `memory` holds for torch and Dr.Jit together, beside what the process has before it renders; passes, and bands of rows where a whole
 picture does not fit, are made to keep it.  Without it, passes hold 2^19 paths at most, so that a seed gives the same picture
 wherever these fit.
+
+`engine="torch"` works on any device.  `drjit` has the CPU's matrices multiplied by torch and all else done by Dr.Jit kernels: about
+twice as fast, for transport models in coordinates around x_o.  `auto` takes it wherever it can evaluate the model.
 
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.
