@@ -132,6 +132,9 @@ def main() -> None:
     import mitsuba as mi
 
     mi.set_variant("llvm_ad_rgb")
+    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.instances import prepared
+
     mi_neural_asset.register()
     asset = mi_neural_asset.load(options.asset)
     count, repetitions, few = (1 << 15, 2, 1) if options.quick else (options.events, options.repetitions, 4)
@@ -141,7 +144,7 @@ def main() -> None:
     alone = products(asset, count, repetitions)
     print(f"networks alone, tile by tile: {alone / 1e9:.1f} G multiply-adds/s, {alone / rate:.0%} of that")
     rows.append(row("render.networks", alone, "multiply-adds/s", rate))
-    costs = multiply_adds(asset.model(), options.engine != "torch")
+    costs = multiply_adds(asset.model(), isinstance(prepared(asset, "cpu", options.engine).engine, FusedEngine))
     times = {name: seconds(work, repetitions) for name, work in stages(asset, count, options.engine).items()}
     total = sum(times.values())
     print(f"{'stage':22}{'ms':>9}{'M events/s':>12}{'share':>8}{'limit M events/s':>18}")

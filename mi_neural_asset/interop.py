@@ -17,15 +17,16 @@ def to_torch(value, device: torch.device | str = "cpu") -> Tensor:  # noqa: ANN0
     if dr.depth_v(value) == 1:
         tensor = value.torch()
         return (tensor.long() if tensor.dtype == torch.uint32 else tensor).to(device)
-    width = dr.width(value)
-    columns = []
-    for axis in range(len(value)):
-        column = value[axis]
-        if dr.width(column) != width:
-            column = column + dr.zeros(type(column), width)
-        columns.append(column)
+    return torch.stack(to_columns(value), -1).to(device)
+
+
+def to_columns(*values) -> list[Tensor]:  # noqa: ANN002
+    """Components of Dr.Jit arrays of equal width, one after the other, each [N]; those of width 1 are repeated."""
+    width = max(dr.width(value) for value in values)
+    columns = [column for value in values for column in (value if dr.depth_v(value) > 1 else [value])]
+    columns = [column if dr.width(column) == width else column + dr.zeros(type(column), width) for column in columns]
     dr.eval(columns)  # together: each evaluation is a kernel that computes all they have in common
-    return torch.stack([column.torch() for column in columns], -1).to(device)
+    return [column.torch() for column in columns]
 
 
 def to_float(tensor: Tensor) -> mi.Float:

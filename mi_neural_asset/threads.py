@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
 BLOCK = 16384  # lanes that Dr.Jit gives a worker at once
@@ -38,22 +38,29 @@ def share_cores(processes: int) -> None:
 
 
 @contextmanager
+def _workers(count: int) -> Iterator[None]:
+    """While this lasts, Dr.Jit has so many workers."""
+    import drjit as dr
+
+    before = dr.thread_count()
+    dr.sync_thread()
+    dr.set_thread_count(count)
+    try:
+        yield
+    finally:
+        dr.sync_thread()
+        dr.set_thread_count(before)
+
+
+@contextmanager
 def busy_workers(lanes: int) -> Iterator[None]:
     """While this lasts, Dr.Jit has no more workers than kernels of some lanes keep busy: the others would spin, beside whatever runs."""
     import drjit as dr
 
     workers = dr.thread_count()
     needed = min(workers, -(-lanes // BLOCK))
-    if needed == workers:
+    with nullcontext() if needed == workers else _workers(max(1, needed)):
         yield
-        return
-    dr.sync_thread()
-    dr.set_thread_count(max(1, needed))
-    try:
-        yield
-    finally:
-        dr.sync_thread()
-        dr.set_thread_count(workers)
 
 
 @contextmanager
@@ -68,11 +75,5 @@ def torch_at_work(*, alone: bool = False) -> Iterator[None]:
     """
     import drjit as dr
 
-    workers = dr.thread_count()
-    dr.sync_thread()
-    dr.set_thread_count(0 if alone else max(1, workers // 8))
-    try:
+    with _workers(0 if alone else max(1, dr.thread_count() // 8)):
         yield
-    finally:
-        dr.sync_thread()
-        dr.set_thread_count(workers)

@@ -95,9 +95,13 @@ class ProbeTables(nn.Module):
         """What the bytes of each probe's bands stand for, [count, CHANNELS BANDS]."""
         return (PEAK / 255**2 * self.bands.float().square()).flatten(1)
 
+    def rings_of_bands(self) -> Tensor:
+        """Bytes of each band's ring, [count BANDS, CHANNELS AZIMUTHS]."""
+        return self.rings.transpose(1, 2).flatten(2).flatten(0, 1)
+
     def rings_read(self) -> Tensor:
-        """Of each band's ring, [count BANDS, CHANNELS AZIMUTHS]."""
-        return (PEAK / 255**2 * self.rings.float().square()).transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
+        """What these stand for."""
+        return PEAK / 255**2 * self.rings_of_bands().float().square()
 
     def departures_read(self) -> Tensor:
         """Of each wide cell's departure and spread, [count BANDS AZIMUTHS / POOL^2, 4]."""

@@ -7,13 +7,13 @@ import torch
 
 from ..model.far_field import FarField
 from ..model.transport import Transport
-from .engine import Engine
+from .engine import Engine, Networks
 from .far_field_engine import FarFieldEngine
 
 ENGINES = ("auto", "torch", "drjit")
 
 
-def engine_for(module: torch.nn.Module, device: str, name: str):  # noqa: ANN201
+def engine_for(module: torch.nn.Module, device: str, name: str) -> Networks:
     """The engine called `name` for a model; "auto" is `drjit` where it can evaluate the model, and `torch` elsewhere.
 
     Raises:

@@ -18,8 +18,7 @@ from ..model.far_field import FarField
 from ..model.kinds import leaves_specular
 from ..model.network import MLP
 from .choice import engine_for
-from .engine import Engine
-from .far_field_engine import FarFieldEngine
+from .engine import Networks
 from .passage import Passage
 from .projection import Projection
 from .shape import seen
@@ -52,7 +51,7 @@ class Model:
     """One set of weights, shared by all of its instances."""
 
     kind: str
-    engine: Engine | FarFieldEngine  # or one with the same methods
+    engine: Networks
     projection: Projection
     separate_direct: bool
     specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet

@@ -15,7 +15,8 @@ import torch
 from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 
-from ...allocator import keep_memory_mapped
+from ...interop import to_columns
+from ..engine import Networks
 from .kernels import ABOUT_EXIT, STEPS, Batch, First, Layout, Second, Some, Weights, kernels
 from .network import Chain, first_columns
 from .tables import words
@@ -46,7 +47,7 @@ class Event:
     parts: list[Part]
 
 
-class FusedEngine:
+class FusedEngine(Networks):
     """Evaluates one transport model in local coordinates; methods are those of `mi_neural_asset.render.engine.Engine`.
 
     Lanes that are asked about ascend.
@@ -56,9 +57,7 @@ class FusedEngine:
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        keep_memory_mapped()
-        self.device = torch.device("cpu")
-        self.model = model.to(self.device).eval()
+        super().__init__(model)
         proxy = model.proxy
         planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
         self._layout = layout = Layout.of(model.config, len(planes))
@@ -80,7 +79,7 @@ class FusedEngine:
 
         nothing = torch.zeros(1, 1)
         bands, departures = (model.probes.bands_read(), model.probes.departures_read()) if model.probes else (nothing, nothing)
-        rings = model.probes.rings.transpose(1, 2).flatten(2).flatten(0, 1) if model.probes else nothing.byte()
+        rings = model.probes.rings_of_bands() if model.probes else nothing.byte()
         proxy = torch.tensor(planes) if planes else torch.tensor([model.proxy.radius])
         grids = (model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid, model.flow.s3_grid)
         return Weights(*(flat(grid.table) for grid in grids), flat(bands), words(rings), flat(departures), flat(proxy))
@@ -112,7 +111,7 @@ class FusedEngine:
         self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
     ) -> Event:
         """Albedo and u_i for lanes that hit the asset."""
-        columns = _columns(x_o, w_o, n, u_channel, u_exit)
+        columns = to_columns(x_o, w_o, n, u_channel, u_exit)
         count, parts = columns[0].shape[0], []
         for k in range(0, count, CHUNK):
             own = [_lanes(column, k, k + CHUNK) for column in columns]
@@ -211,7 +210,7 @@ class FusedEngine:
 
     def _for_some(self, event: Event, lanes: mi.UInt32, values: list, function: Callable[..., tuple]) -> list[list[mi.Float]]:
         """function(part, some, its tiles, columns of values) for all parts, joined: for each result its columns."""
-        found = [function(*arguments) for arguments in self._split(event, lanes, _columns(*values))]
+        found = [function(*arguments) for arguments in self._split(event, lanes, to_columns(*values))]
         return [_joined(list(column)) for column in zip(*found, strict=True)]
 
     def _split(self, event: Event, lanes: mi.UInt32, columns: list[Tensor]) -> Iterator[tuple[Part, Some, Tiles, list[Float]]]:
@@ -268,15 +267,6 @@ def _lanes(column: Tensor, begin: int, end: int) -> Float:
     return Float(some if begin == 0 else some.clone())
 
 
-def _columns(*values) -> list[Tensor]:  # noqa: ANN002
-    """The components of arrays of equal width, one after the other."""
-    width = max(dr.width(value) for value in values)
-    flat = [column for value in values for column in (value if dr.depth_v(value) > 1 else [value])]
-    flat = [column if dr.width(column) == width else column + dr.zeros(type(column), width) for column in flat]
-    dr.eval(flat)
-    return [column.torch() for column in flat]
-
-
 def _joined(parts: list) -> list[mi.Float]:
     """The columns of results of several parts."""
     if len(parts) == 1:
@@ -287,5 +277,3 @@ def _joined(parts: list) -> list[mi.Float]:
 
 def _parts_of(value) -> list:  # noqa: ANN001
     return list(value) if dr.depth_v(value) > 1 else [value]
-
-

@@ -72,11 +72,11 @@ class Place:
         """Of row 0 in memory of `rows` rows; row k lies k times `width` further."""
         return self._first * (rows * self.width) + self._column
 
-    def write(self, space: Float, rows: int, values: Sequence[Float], first: int = 0) -> None:
-        """Put numbers into consecutive rows, the first of them into row `first`."""
+    def write(self, space: Float, rows: int, values: Sequence[Float]) -> None:
+        """Put numbers into all rows."""
         begin = self.begin(rows)
         for k, value in enumerate(values):
-            dr.scatter(space, value, begin + (first + k) * self.width, mode=dr.ReduceMode.NoConflicts)
+            dr.scatter(space, value, begin + k * self.width, mode=dr.ReduceMode.NoConflicts)
 
     def read(self, space: Float, rows: int, first: int, count: int) -> list[Float]:
         """Numbers of `count` consecutive rows."""
