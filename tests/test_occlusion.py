@@ -56,3 +56,25 @@ def test_no_directions_give_no_inputs(llvm) -> None:  # noqa: ANN001
     scene = llvm.load_dict({"type": "scene", "ball": {"type": "sphere"}})
     x, n = llvm.Point3f(0, 0, [1.0, 2.0]), llvm.Vector3f(0, 0, [1.0, 1.0])
     assert Occlusion(scene, [0, 0, 0], 1.0, 0).tensor(x, n, "cpu").shape == (2, 0)
+
+
+def test_a_point_hears_the_same_alone_and_among_others(llvm) -> None:  # noqa: ANN001
+    """Whatever number of points is traced together."""
+    from mi_neural_asset.occlusion import Occlusion
+
+    ball = {"type": "sphere", "radius": 0.3}
+    scene = llvm.load_dict({"type": "scene", "a": ball, "b": {**ball, "center": [0.7, 0, 0]}, "c": {**ball, "center": [0, 0.5, 0.4]}})
+    around = Occlusion(scene, [0, 0, 0], 1.0, 12)
+    n = np.random.default_rng(1).normal(size=(3, 35))
+    n = (n / np.linalg.norm(n, axis=0)).astype(np.float32)
+    x = np.float32(0.301) * n
+
+    def told(first: int, count: int) -> np.ndarray:
+        part = slice(first, first + count)
+        x_o, normal = (kind(np.ascontiguousarray(v[:, part])) for kind, v in ((llvm.Point3f, x), (llvm.Vector3f, n)))
+        return around.tensor(x_o, normal, "cpu").numpy()
+
+    alone = np.concatenate([told(k, 1) for k in range(35)])
+    assert (alone.std(0) > 0.01).sum() >= 6
+    for count in (15, 16, 17, 35):
+        np.testing.assert_allclose(told(0, count), alone[:count], atol=2e-6)
