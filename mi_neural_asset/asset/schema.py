@@ -12,7 +12,7 @@ from torch import Tensor
 from .values import MAX_VALUES, REBAKE, AssetFileError, fail, fields, flag, matrix, number, numbers, plain, tensor, text
 from .vocabulary import ANALYTIC, CHILDREN, CURVES, NAME, ROLE
 
-MAGIC, VERSION, KINDS = "mi_neural_asset asset", 6, ("transport", "far_field")
+MAGIC, VERSION, KINDS = "mi_neural_asset asset", 7, ("transport", "far_field")
 FIELDS = (
     "magic", "version", "kind", "units", "up_axis", "boundary", "source", "center", "scale", "config", "weights",
     "provenance",

@@ -92,6 +92,7 @@ class PaperCoordinates:
     site_inputs = 0  # numbers about x_o for all networks beside the encodings
     exit_inputs = 0  # numbers about u_i for the third and fourth networks
     departure_inputs = 4  # numbers that `departure` tells them
+    view_inputs = 0  # numbers that `view` tells them
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
@@ -128,6 +129,10 @@ class PaperCoordinates:
         """
         return torch.cat([exit_.d + mean * spread[:, None], spread[:, None]], -1)
 
+    def view(self, w_o: Tensor, exit_: Exit, n: Tensor) -> Tensor:
+        """What the networks of w_i are told of w_o beside its encoding, seen from an exit: [N, view_inputs]; nothing here."""
+        return w_o.new_empty(w_o.shape[0], 0)
+
     def log_direction_density(self, s3: Tensor) -> Tensor:
         """log |d(s3, s4) / dw|, w in solid angle: [N]."""
         return torch.full_like(s3, -math.log(4 * math.pi))
@@ -151,13 +156,14 @@ class PaperCoordinates:
 class LocalCoordinates(PaperCoordinates):
     """u_i seen from x_o; w_i about d, the direction from x_o to u_i."""
 
-    site_inputs = 4  # n, cos(theta_o)
+    site_inputs = 7  # n, w_o, cos(theta_o)
     exit_inputs = 5  # d, half the log of the distance, n . d
     departure_inputs = 3  # s3 of the spread, the mean along both axes
+    view_inputs = 3  # w_o along these axes and d
 
     def site(self, n: Tensor, w_o: Tensor) -> Tensor:
-        """Plain inputs about (x_o, w_o): n and n . w_o, [N, 4]."""
-        return torch.cat([n, (n * w_o).sum(-1, keepdim=True)], -1)
+        """Plain inputs about (x_o, w_o): n, w_o and n . w_o, [N, 7]."""
+        return torch.cat([n, w_o, (n * w_o).sum(-1, keepdim=True)], -1)
 
     def exit(self, s1: Tensor, s2: Tensor, x_o: Tensor, n: Tensor) -> Exit:
         """u_i from (s1, s2), each [N]."""
@@ -192,6 +198,13 @@ class LocalCoordinates(PaperCoordinates):
         """s3 of the spread, and the mean along the axes from which s4 is counted, in parts of the spread: [N, 3]."""
         along = [(mean * axis).sum(-1) for axis in reference_axis(n, exit_.d)]
         return torch.stack([(spread / 2).sqrt(), *along], -1)
+
+    def view(self, w_o: Tensor, exit_: Exit, n: Tensor) -> Tensor:
+        """w_o along the axes from which s4 is counted, and along d: [N, 3].
+
+        The refracted view decides to which side of x_o light enters, and so to which side of d w_i departs.
+        """
+        return torch.stack([(w_o * axis).sum(-1) for axis in (*reference_axis(n, exit_.d), exit_.d)], -1)
 
     def log_direction_density(self, s3: Tensor) -> Tensor:
         """log |d(s3, s4) / dw|, w in solid angle: [N]; dw = 4 pi dv ds4, v = s3^4."""

@@ -40,7 +40,7 @@ class Transport(nn.Module):
         inputs = self.site_inputs()
         inputs[1] += self.probes.ring_inputs if self.probes else 0
         for j in (2, 3):
-            inputs[j] += self.coordinates.departure_inputs if self.probes else 0
+            inputs[j] += (self.coordinates.departure_inputs if self.probes else 0) + self.coordinates.view_inputs
         self.flow = Flow(config, inputs[:4], self.coordinates.exit_inputs)
         self.albedo_net = MLP(inputs[4], config.albedo_width, config.albedo_depth, 1)
 
@@ -64,7 +64,7 @@ class Transport(nn.Module):
 
     def sites(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor | None = None) -> list[Tensor]:
         """What the networks read about (x_o, w_o), [N, ...] each: columns of the two grids, those for each network side by side;
-        numbers for all networks; distances; x_o's place among the probes, [N, 6] or [N, 0].
+        numbers for all networks; distances; x_o's place among the probes, [N, 6] or [N, 0]; w_o.
 
         Args:
             x_o: points, [N, 3], normalised space.
@@ -79,13 +79,13 @@ class Transport(nn.Module):
             occlusion = plain.new_empty(plain.shape[0], 0)
         distances, place = occlusion.tensor_split([2 * self.config.occlusion], -1)
         plain = torch.cat([plain, self.probes.of_bands(place)], -1) if self.probes else plain
-        return [positions, directions, plain, distances, place]
+        return [positions, directions, plain, distances, place, w_o]
 
     def known(self, sites: list[Tensor]) -> list[list[Tensor]]:
-        """Columns that each network reads about the site, steps 1 to 4 and albedo; and, last, those of x_o's place."""
-        positions, directions, plain, distances, place = sites
+        """Columns that each network reads about the site, steps 1 to 4 and albedo; and, last, x_o's place and w_o."""
+        positions, directions, plain, distances, place, w_o = sites
         own = zip(*(grid.split(self.config.features, -1) for grid in (positions, directions)), strict=True)
-        return [*([*columns, plain, distances[:, self._heard(j)]] for j, columns in enumerate(own)), [place]]
+        return [*([*columns, plain, distances[:, self._heard(j)]] for j, columns in enumerate(own)), [place, w_o]]
 
     def inputs_1(self, known: list[list[Tensor]]) -> list[Tensor]:
         """Columns of the input of step 1."""
@@ -98,13 +98,13 @@ class Transport(nn.Module):
 
     def exit_features(self, known: list[list[Tensor]], exit_: Exit, n: Tensor) -> list[Tensor]:
         """What steps 3 and 4 read about an exit: columns for each of them from the grid of (s1, s2), then, for both, how w_i departs
-        there from d.
+        there from d, and w_o as seen from there.
         """
-        features = [*self.flow.exit_features(exit_)]
+        features, (place, w_o) = [*self.flow.exit_features(exit_)], known[5]
         if self.probes:
             s1, s2 = (exit_.d[:, 2] + 1) / 2, turn(exit_.d[:, 1], exit_.d[:, 0])
-            features.append(self.coordinates.departure(*self.probes.of_departure(known[5][0], s1, s2), exit_, n))
-        return features
+            features.append(self.coordinates.departure(*self.probes.of_departure(place, s1, s2), exit_, n))
+        return [*features, self.coordinates.view(w_o, exit_, n)]
 
     def inputs_3(self, known: list[list[Tensor]], exit_: Exit, features: list[Tensor]) -> list[Tensor]:
         """Columns of the input of step 3."""

@@ -93,11 +93,11 @@ class FusedEngine(Networks):
     def _extra_columns(self) -> list[list[int] | None]:
         """Inputs of networks 2, 3 and 4 beside the site, in the order of `Layout.second`, of a spot, and of `Layout.fourth`."""
         layout, begin = self._layout, self.model.site_inputs()
-        f, departure = layout.features, layout.shared - ABOUT_EXIT
+        f, seen = layout.features, layout.shared - ABOUT_EXIT
 
         def columns(j: int) -> tuple[list[int], list[int], list[int]]:
             """Of a spot: what both networks read, the network's own; and of s3."""
-            own = begin[j] + departure
+            own = begin[j] + seen
             plain = own + f
             rest = plain + ABOUT_EXIT
             return [*range(begin[j], own), *range(plain, rest)], [*range(own, plain)], [*range(rest, rest + f)]

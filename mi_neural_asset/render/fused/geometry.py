@@ -101,6 +101,11 @@ def departure(mean: Array3f, spread: Float, d: Array3f, n: Array3f) -> list[Floa
     return [dr.sqrt(spread / 2), *(dr.dot(mean, axis) for axis in reference_axis(n, d))]
 
 
+def view(w_o: Array3f, d: Array3f, n: Array3f) -> list[Float]:
+    """w_o along these axes and d."""
+    return [dr.dot(w_o, axis) for axis in (*reference_axis(n, d), d)]
+
+
 def direction(s3: Float, s4: Float, d: Array3f, n: Array3f) -> Array3f:
     """w_i from (s3, s4)."""
     v = s3**WARP_EXPONENT

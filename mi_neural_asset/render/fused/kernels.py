@@ -27,8 +27,8 @@ from .geometry import LOG_SPHERE, Exit
 from .tables import Corners
 from .tiles import Place
 
-PLAIN = 4  # numbers about x_o for all networks: n, cos(theta_o)
-ABOUT_EXIT = 5  # and about u_i, for networks 3 and 4
+PLAIN = 7  # numbers about (x_o, w_o) for all networks: n, w_o, cos(theta_o)
+DEPARTURE, VIEW, ABOUT_EXIT = 3, 3, 5  # for networks 3 and 4: how w_i departs from d, w_o as seen from there, u_i
 STEPS = 4
 
 
@@ -80,7 +80,7 @@ class Layout:
     @property
     def shared(self) -> int:
         """Rows of a spot that networks 3 and 4 both read."""
-        return (3 if self.probes else 0) + ABOUT_EXIT
+        return (DEPARTURE if self.probes else 0) + VIEW + ABOUT_EXIT
 
     @property
     def spot(self) -> int:
@@ -193,10 +193,10 @@ class Kernels:
         ring = self._corners(batch, lane).ring(weights.rings, s1) if self.layout.probes else []
         return ring + tables.look_up(weights.s1, self.layout.features, tables.on_line(s1, self.layout.line))
 
-    def _spot_rows(self, weights: Weights, batch: Batch, lane: UInt32, n: Array3f, exit_: Exit) -> list[Float]:
+    def _spot_rows(self, weights: Weights, batch: Batch, lane: UInt32, n: Array3f, w_o: Array3f, exit_: Exit) -> list[Float]:
         layout = self.layout
         found = tables.look_up(weights.exits, 2 * layout.features, tables.on_cube(exit_.axis, layout.cubemap))
-        shared = exit_.extra()
+        shared = geometry.view(w_o, exit_.d, n) + exit_.extra()
         if layout.probes:
             mean, spread = self._corners(batch, lane).departure(weights.departures, *geometry.height_and_turn(exit_.d))
             shared = geometry.departure(mean, spread, exit_.d, n) + shared
@@ -242,7 +242,7 @@ class Kernels:
             at = tables.look_up(weights.positions, (STEPS + 1) * f, tables.on_planes(batch.x_o, layout.triplane))
             towards = tables.look_up(weights.directions, (STEPS + 1) * f, tables.on_cube(batch.w_o, layout.cubemap))
             rows = [x for j in range(STEPS + 1) for part in (at, towards) for x in part[j * f : (j + 1) * f]]
-            rows += [batch.n.x, batch.n.y, batch.n.z, dr.dot(batch.n, batch.w_o)]
+            rows += [*batch.n, *batch.w_o, dr.dot(batch.n, batch.w_o)]
             if layout.probes:
                 rows += self._corners(batch, lane).bands(weights.bands)
             rows += [dr.gather(Float, batch.around, lane * layout.around + k) for k in range(2 * layout.occlusion)]
@@ -283,7 +283,7 @@ class Kernels:
             exit_ = Exit.at(first.s1, s2, batch.x_o, batch.n, weights.proxy, layout.planes)
             p = dr.exp(first.log_p + log_p - LOG_SPHERE)
             density = dr.dot(first.choice, p)
-            place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, exit_))
+            place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, batch.w_o, exit_))
             return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
 
         return _frozen(kernel)
@@ -367,10 +367,10 @@ class Kernels:
         ) -> tuple:
             target = Place(dr.arange(UInt32, dr.width(s1)), some.width)
             p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
-            choice, n = _take(first.choice, some.lanes), _take(batch.n, some.lanes)
+            choice, n, w_o = (_take(value, some.lanes) for value in (first.choice, batch.n, batch.w_o))
             density = dr.dot(choice, p)
             exit_ = Exit.at(s1, s2, _take(batch.x_o, some.lanes), n, weights.proxy, layout.planes)
-            target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, exit_))
+            target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, w_o, exit_))
             return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
 
         return _frozen(kernel)
