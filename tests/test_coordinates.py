@@ -116,3 +116,27 @@ def test_chords_of_the_proxy(kind: str) -> None:
     far = torch.tensor([[5.0, 0.0, 0.0]], dtype=torch.float64)
     t_in, t_out = proxy.chord(far, torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64))
     assert (t_in > t_out).all()
+
+
+@pytest.mark.parametrize("proxy", ["sphere", "box", "hull"])
+def test_view_is_told_in_the_frame_of_w_i(proxy: str) -> None:
+    """w_i = w_o, told by (s3, s4), lies where `view` says that w_o lies: along the axes across d, and along d."""
+    model = system("local", proxy)
+    x_o, n, w_o = points(2000, 14), unit(2000, 15), unit(2000, 16)
+    s = torch.rand(2000, 2, generator=torch.Generator().manual_seed(17), dtype=torch.float64)
+    exit_ = model.coordinates.exit(s[:, 0], s[:, 1], x_o, n)
+    t, b, along = model.coordinates.view(w_o, exit_, n).unbind(-1)
+    s3, s4 = model.coordinates.direction_to_square(w_o, exit_, n)
+    assert (along - (1 - 2 * s3**4)).abs().max() < 1e-6
+    across = (1 - along**2).clamp_min(0).sqrt()
+    assert (t - across * (2 * torch.pi * s4).cos()).abs().max() < 1e-6
+    assert (b - across * (2 * torch.pi * s4).sin()).abs().max() < 1e-6
+
+
+def test_networks_of_w_i_hear_the_view() -> None:
+    """In local coordinates all five networks read w_o itself; in the paper's, its encoding alone."""
+    for coordinates, numbers in (("local", 3), ("paper", 0)):
+        model = Transport(ModelConfig(coordinates=coordinates, probes=0, occlusion=0))
+        x_o, n, w_o = (v.float() for v in (points(64, 18), unit(64, 19), unit(64, 20)))
+        known = model.known(model.sites(x_o, w_o, n))
+        assert all((w_o[:, None, :] == torch.cat(columns, -1)[:, :, None]).all(0).any(0).sum() == numbers for columns in known[:5])
