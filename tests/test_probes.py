@@ -124,7 +124,7 @@ def test_transport_reads_probes(llvm, system: str) -> None:  # noqa: ANN001
         assert not torch.allclose(model.exit_at(elsewhere, x, n, exit_.u)[1], log_p, atol=1e-4)
         w, log_q = model.sample_direction(sites, exit_, n, channel, z[:, 2:])
         assert torch.allclose(model.direction_density(sites, exit_, n, w), log_q, atol=1e-2)
-        only = [*sites[:4], elsewhere[4]]  # the same site but for the departures
+        only = [*sites[:4], elsewhere[4], *sites[5:]]  # the same site but for the departures
         assert not torch.allclose(model.direction_density(only, exit_, n, w), log_q, atol=1e-4)
     assert torch.isfinite(log_p).all() and torch.isfinite(log_q).all()
 
