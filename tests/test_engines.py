@@ -122,6 +122,23 @@ def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
             agree(everything(fused, lanes, some, theirs), theirs)
 
 
+def test_kernels_read_copies_of_what_the_renderer_has(llvm) -> None:  # noqa: ANN001
+    """Tensors of Dr.Jit's memory that become Dr.Jit's arrays again are freed by its workers, which then wait for each other's locks."""
+    from mi_neural_asset.render.fused.engine import FusedEngine
+
+    def memory(*arrays) -> set[int]:  # noqa: ANN002
+        return {column.torch().data_ptr() for array in arrays for column in (array if dr.depth_v(array) > 1 else [array])}
+
+    model = model_of("probes")
+    lanes = Lanes(llvm, model, 3000)
+    dr.eval(lanes.x_o, lanes.w_o, lanes.n, lanes.z_channel, lanes.z_exit)
+    event = FusedEngine(model).begin(lanes.x_o, lanes.w_o, lanes.n, lanes.around, lanes.z_channel, lanes.z_exit, False)
+    batch = event.parts[0].batch
+    given = memory(lanes.x_o, lanes.w_o, lanes.n, lanes.z_channel, lanes.z_exit) | {lanes.around.data_ptr()}
+    assert len(given) == 13
+    assert given.isdisjoint(memory(batch.x_o, batch.w_o, batch.n, batch.around))
+
+
 def test_kernels_are_recorded_once_for_all_sizes(llvm) -> None:  # noqa: ANN001
     """Patterns of equal widths among the arguments (one tile, all lanes, two arrays of equal size by chance) are few; sizes are many."""
     from mi_neural_asset.render.fused.engine import FusedEngine

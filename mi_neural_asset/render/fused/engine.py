@@ -260,11 +260,13 @@ def _array(tensor: Tensor) -> Float:
 
 
 def _lanes(column: Tensor, begin: int, end: int) -> Float:
-    """Some lanes of a column; they begin where memory does, for kernels are recorded anew for other beginnings."""
+    """A copy of some lanes of a column.
+
+    Memory that a kernel has used is freed by a worker of Dr.Jit.  Were it a tensor of Dr.Jit's own memory, the worker would wait for
+    Dr.Jit's lock with Python's in hand, and the thread that is calling a frozen function for Python's with Dr.Jit's in hand.
+    """
     some = column[begin:end].reshape(-1)
-    if not some.numel():  # a frozen function's argument cannot be empty
-        return Float(torch.zeros(1))
-    return Float(some if begin == 0 else some.clone())
+    return Float(some.clone() if some.numel() else torch.zeros(1))  # a frozen function's argument cannot be empty
 
 
 def _joined(parts: list) -> list[mi.Float]:
