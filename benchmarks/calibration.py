@@ -21,6 +21,7 @@ import json
 
 import torch
 from common import machine, row, write_json
+from lamps import own_sampler, start
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -53,33 +54,17 @@ class Rays:
     """Incident rays of the same viewers' rays, and their weights [N, 3]."""
 
     def __init__(self, asset, paths: int, seed: int) -> None:  # noqa: ANN001
-        import mitsuba as mi
-
         from mi_neural_asset.baking.buffer import training_rows
-        from mi_neural_asset.baking.sampler import PathSampler
-        from mi_neural_asset.model.kinds import leaves_specular
         from mi_neural_asset.render.instances import prepared
 
         self.model, self._projection = asset.model().eval(), prepared(asset, "cpu").projection
-        scene = mi.load_dict(asset.source_scene(), parallel=False)
-        specular = leaves_specular(asset.kind, asset.config)
-        sampler = PathSampler(scene, asset.center, asset.scale * 1.0001, specular=specular, volume=asset.boundary.is_volume)
         center = torch.as_tensor(asset.center, dtype=torch.float32)
-        self.rows = training_rows(sampler.sample(paths, seed), self.model, center, asset.scale, self._projection.occlusion)
-
-    def _start(self, x_o: Tensor, u: Tensor, w: Tensor) -> Tensor:
-        """x_i of rays (u, w)."""
-        import mitsuba as mi
-
-        from mi_neural_asset.interop import to_torch, to_vector
-
-        gap, _ = self._projection.gap(to_vector(u, mi.Point3f), to_vector(w), to_vector(x_o, mi.Point3f), mi.Bool(True))
-        return u - to_torch(gap)[:, None] * w
+        self.rows = training_rows(own_sampler(asset).sample(paths, seed), self.model, center, asset.scale, self._projection.occlusion)
 
     def of_paths(self) -> tuple[dict, Tensor]:
         """Quantities and weights of the paths."""
         r = self.rows
-        return quantities(r.x_o, r.w_o, r.n, r.u, r.w_i, self._start(r.x_o, r.u, r.w_i)), r.beta
+        return quantities(r.x_o, r.w_o, r.n, r.u, r.w_i, start(self._projection, r.u, r.w_i, r.x_o)), r.beta
 
     @torch.no_grad()
     def of_networks(self) -> tuple[dict, Tensor]:
@@ -93,7 +78,7 @@ class Rays:
             w, log_w = self.model.sample_direction(sites, exit_, r.n, channel, torch.rand(len(channel), 2))
             density = (log_u + log_w).double().exp()
             weights.append(self.model.albedo(sites) * density / density.mean(-1, keepdim=True))
-            parts.append(quantities(r.x_o, r.w_o, r.n, exit_.u, w, self._start(r.x_o, exit_.u, w)))
+            parts.append(quantities(r.x_o, r.w_o, r.n, exit_.u, w, start(self._projection, exit_.u, w, r.x_o)))
         joined = {name: (torch.cat([part[name][0] for part in parts]), edges) for name, (_, edges) in parts[0].items()}
         return joined, torch.cat(weights)
 

@@ -34,6 +34,29 @@ BEAM = 0.04  # width, radii: a pixel of a picture of 50 pixels
 CHANNELS = 3
 
 
+def own_sampler(asset):  # noqa: ANN001, ANN201
+    """Draws paths through the source that an asset embeds, as its bake did."""
+    import mitsuba as mi
+
+    from mi_neural_asset.baking.bake import SPHERE_SLACK
+    from mi_neural_asset.baking.sampler import PathSampler
+    from mi_neural_asset.model.kinds import leaves_specular
+
+    scene = mi.load_dict(asset.source_scene(), parallel=False)
+    specular = leaves_specular(asset.kind, asset.config)
+    return PathSampler(scene, asset.center, asset.scale * SPHERE_SLACK, volume=asset.boundary.is_volume, specular=specular)
+
+
+def start(projection, u: Tensor, w: Tensor, x_o: Tensor) -> Tensor:  # noqa: ANN001
+    """x_i of incident rays (u, w), normalised units, [N, 3] each."""
+    import mitsuba as mi
+
+    from mi_neural_asset.interop import to_torch, to_vector
+
+    gap, _ = projection.gap(to_vector(u, mi.Point3f), to_vector(w), to_vector(x_o, mi.Point3f), mi.Bool(True))
+    return u - to_torch(gap)[:, None] * w
+
+
 class Sums:
     """A matrix [LAMPS, 3] of mean contributions and the variance of these means."""
 
@@ -100,16 +123,12 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
     """The figures of one asset."""
     import mitsuba as mi
 
-    from mi_neural_asset.interop import to_torch, to_vector
+    from mi_neural_asset.interop import to_vector
     from mi_neural_asset.render.instances import prepared
 
     model, projection = asset.model().eval(), prepared(asset, "cpu").projection
     sums = {name: Sums() for name in ("paths", "all", "w_i", "paths: u_i", "u_i")}
     albedos = []
-
-    def start(u: Tensor, w: Tensor, x_o: Tensor) -> Tensor:
-        gap, _ = projection.gap(to_vector(u, mi.Point3f), to_vector(w), to_vector(x_o, mi.Point3f), mi.Bool(True))
-        return u - to_torch(gap)[:, None] * w
 
     for number, (x, w) in enumerate(places):
         truth = Place(sampler, asset, x, w, count, seed + 2 * number + 1)
@@ -128,7 +147,7 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
             density_u, density = log_u.double().exp(), (log_u + log_w).double().exp()
             sums["u_i"].add(albedo * density_u / density_u.mean(-1, keepdim=True), cap_hits(p.x_o, exit_.u), p.count)
             weight = albedo * density / density.mean(-1, keepdim=True)
-            sums["all"].add(weight, lamp_hits(start(exit_.u, w_i, p.x_o), w_i), p.count)
+            sums["all"].add(weight, lamp_hits(start(projection, exit_.u, w_i, p.x_o), w_i), p.count)
             k = p.left
             u, _ = model.proxy.exit(p.x_i[k], p.w_i[k])
             sites = [site[k] for site in sites]
@@ -136,7 +155,7 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
             hero = torch.randint(0, CHANNELS, (len(u),))
             w_i, _ = model.sample_direction(sites, exit_, p.n[k], hero, torch.rand(len(u), 2))
             weight = CHANNELS * p.beta[k] * torch.nn.functional.one_hot(hero, CHANNELS)
-            sums["w_i"].add(weight, lamp_hits(start(u, w_i, p.x_o[k]), w_i), p.count)
+            sums["w_i"].add(weight, lamp_hits(start(projection, u, w_i, p.x_o[k]), w_i), p.count)
         albedos.append((albedo.mean(0), truth.beta.mean(0)))
     return figures({name: s.tensors() for name, s in sums.items()}, *(torch.stack(a) for a in zip(*albedos, strict=True)))
 
@@ -174,15 +193,12 @@ def main() -> None:
     mi.set_variant("llvm_ad_rgb")
     import mi_neural_asset
     from mi_neural_asset.asset.asset import NeuralAsset
-    from mi_neural_asset.baking.sampler import PathSampler
-    from mi_neural_asset.model.kinds import leaves_specular
 
     mi_neural_asset.register()
     assets = [NeuralAsset.load(name) for name in options.assets]
     if any(a.source is None or a.source.digest() != assets[0].source.digest() for a in assets):
         raise SystemExit("lamps: all assets must embed the same source")
-    scene = mi.load_dict(assets[0].source_scene(), parallel=False)
-    sampler = PathSampler(scene, assets[0].center, assets[0].scale * 1.0001, specular=leaves_specular(assets[0].kind, assets[0].config))
+    sampler = own_sampler(assets[0])
     found = sampler.sample(options.places, options.seed)
     places = list(zip(found.x_v, found.w_v, strict=True))
     about = machine()

@@ -133,7 +133,7 @@ def test_view_is_told_in_the_frame_of_w_i(proxy: str) -> None:
     assert (b - across * (2 * torch.pi * s4).sin()).abs().max() < 1e-6
 
 
-def test_networks_of_w_i_hear_the_view() -> None:
+def test_all_networks_hear_the_view() -> None:
     """In local coordinates all five networks read w_o itself; in the paper's, its encoding alone."""
     for coordinates, numbers in (("local", 3), ("paper", 0)):
         model = Transport(ModelConfig(coordinates=coordinates, probes=0, occlusion=0))
