@@ -89,8 +89,8 @@ def products(asset, count: int, repetitions: int) -> float:  # noqa: ANN001
     """Multiply-adds per second of the fourth network alone, from its first sums to raw numbers, as the engine `drjit` makes them."""
     import torch
 
-    from mi_neural_asset.render.fused.network import Chain
-    from mi_neural_asset.render.fused.tiles import Tiles, for_tiles
+    from mi_neural_asset.fused.network import Chain
+    from mi_neural_asset.fused.tiles import Tiles, for_tiles
 
     network, tiles = asset.model().flow.steps[3], Tiles(count)
     chain = Chain(network)
@@ -132,7 +132,7 @@ def main() -> None:
     import mitsuba as mi
 
     mi.set_variant("llvm_ad_rgb")
-    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.fused_engine import FusedEngine
     from mi_neural_asset.render.instances import prepared
 
     mi_neural_asset.register()

@@ -1,7 +1,7 @@
 """The only conversions between torch and Dr.Jit.
 
 On the CPU both ways are zero copy for flat arrays; vectors are interleaved on the way to torch ([N, 3], the layout that
-networks read).  A tensor of Dr.Jit's memory must not become an array that a kernel reads: copy it (`render/fused/engine.py`, `_lanes`, says
+networks read).  A tensor of Dr.Jit's memory must not become an array that a kernel reads: copy it (`render/fused_engine.py`, `_lanes`, says
 why).  The torch device and the Mitsuba variant are independent: `to_torch(..., device)` moves the data.
 """
 

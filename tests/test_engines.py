@@ -96,7 +96,7 @@ def agree(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("hero", [False, True])
 def test_both_engines_say_the_same(llvm, case, hero) -> None:  # noqa: ANN001
     from mi_neural_asset.render.engine import Engine
-    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.fused_engine import FusedEngine
 
     model = model_of(case)
     lanes = Lanes(llvm, model, 4000)
@@ -108,9 +108,9 @@ def test_both_engines_say_the_same(llvm, case, hero) -> None:  # noqa: ANN001
 
 def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
     """One lane, one tile and one lane more, several chunks; and few lanes of many."""
+    from mi_neural_asset.fused.tiles import LANES
     from mi_neural_asset.render.engine import Engine
-    from mi_neural_asset.render.fused.engine import CHUNK, FusedEngine
-    from mi_neural_asset.render.fused.tiles import LANES
+    from mi_neural_asset.render.fused_engine import CHUNK, FusedEngine
 
     model = model_of("probes")
     fused, plain = FusedEngine(model), Engine(model)
@@ -124,7 +124,7 @@ def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
 
 def test_kernels_read_copies_of_what_the_renderer_has(llvm) -> None:  # noqa: ANN001
     """Tensors of Dr.Jit's memory that become Dr.Jit's arrays again are freed by its workers, which then wait for each other's locks."""
-    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.fused_engine import FusedEngine
 
     def memory(*arrays) -> set[int]:  # noqa: ANN002
         return {column.torch().data_ptr() for array in arrays for column in (array if dr.depth_v(array) > 1 else [array])}
@@ -141,7 +141,7 @@ def test_kernels_read_copies_of_what_the_renderer_has(llvm) -> None:  # noqa: AN
 
 def test_kernels_are_recorded_once_for_all_sizes(llvm) -> None:  # noqa: ANN001
     """Patterns of equal widths among the arguments (one tile, all lanes, two arrays of equal size by chance) are few; sizes are many."""
-    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.fused_engine import FusedEngine
 
     engine, model = FusedEngine(model_of("sphere")), model_of("sphere")
     counts = [(3 * k + 40) * (1 + 97 * (k % 2)) for k in range(12)]
@@ -187,7 +187,7 @@ def test_engine_is_chosen_by_what_it_can(llvm) -> None:  # noqa: ANN001
     from mi_neural_asset.asset.cache import resolve
     from mi_neural_asset.render.engine import Engine
     from mi_neural_asset.render.far_field_engine import FarFieldEngine
-    from mi_neural_asset.render.fused.engine import FusedEngine
+    from mi_neural_asset.render.fused_engine import FusedEngine
     from mi_neural_asset.render.instances import prepared
 
     local, paper = resolve(random_asset("chosen")), resolve(random_asset("chosen-paper", coordinates="paper"))
@@ -213,7 +213,7 @@ def test_threads_of_torch_stay(llvm) -> None:  # noqa: ANN001
     """The tiles' workers have one thread each; whoever uses torch beside them keeps those that it had."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from mi_neural_asset.render.fused.tiles import for_tiles
+    from mi_neural_asset.fused.tiles import for_tiles
 
     before, seen = torch.get_num_threads(), []
     try:
@@ -227,7 +227,7 @@ def test_threads_of_torch_stay(llvm) -> None:  # noqa: ANN001
 
 
 def test_a_mistake_in_a_tile_is_told() -> None:
-    from mi_neural_asset.render.fused.tiles import for_tiles
+    from mi_neural_asset.fused.tiles import for_tiles
 
     def work(k: int) -> None:
         if k == 3:

@@ -26,13 +26,14 @@ ALLOWED = {
     "curve_ends": {"mitsuba", "drjit"},
     "specular": {"mitsuba"},
     "memory": set(),
+    "fused": {"fused", "model", "occlusion", "splines", "threads", "torch", "mitsuba", "drjit"},
     "render": {
-        *("render", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
-        *("flights", "specular", "splines", "progress", "__version__"),
+        *("render", "fused", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
+        *("flights", "specular", "progress", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "baking": {
-        *("baking", "asset", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
+        *("baking", "asset", "fused", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
         *("files", "verify", "memory", "distributed", "flights", "specular", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },

@@ -15,12 +15,12 @@ import torch
 from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 
-from ...interop import to_columns
-from ..engine import Networks
-from .kernels import ABOUT_EXIT, STEPS, Batch, First, Layout, Second, Some, Weights, kernels
-from .network import Chain, first_columns
-from .tables import words
-from .tiles import LANES, Tiles, for_tiles
+from ..fused.kernels import Batch, First, Second, Some, kernels
+from ..fused.layout import STEPS, Inputs, Layout, Weights
+from ..fused.network import Chain, first_columns
+from ..fused.tiles import LANES, Tiles, for_tiles
+from ..interop import to_columns
+from .engine import Networks
 
 CHUNK = 32 * LANES  # evaluated at once
 
@@ -58,53 +58,15 @@ class FusedEngine(Networks):
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__(model)
-        proxy = model.proxy
-        planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
-        self._layout = layout = Layout.of(model.config, len(planes))
+        self._layout = layout = Layout.of(model)
         self._kernels = kernels(layout)
-        self._weights = self._read(planes)
-        networks = [*model.flow.steps, model.albedo_net]
+        self._weights = Weights.of(model)
+        networks, inputs = [*model.flow.steps, model.albedo_net], Inputs(layout, model.site_inputs())
         self._chains = [Chain(network) for network in networks]
-        self._own = [first_columns(network, list(range(layout.own))) for network in networks]
-        self._common = [first_columns(network, self._site_columns(j), bias=True) for j, network in enumerate(networks)]
+        self._own = [first_columns(network, inputs.own) for network in networks]
+        self._common = [first_columns(network, inputs.common(j), bias=True) for j, network in enumerate(networks)]
         self._sums = torch.cat(self._common[1:STEPS])
-        self._extra = [first_columns(networks[j], columns) for j, columns in enumerate(self._extra_columns()) if columns is not None]
-
-    def _read(self, planes: list[list[float]]) -> Weights:
-        """The model's grids and tables, shared with torch."""
-        model = self.model
-
-        def flat(tensor: Tensor) -> Float:
-            return Float(tensor.detach().reshape(-1))
-
-        nothing = torch.zeros(1, 1)
-        bands, departures = (model.probes.bands_read(), model.probes.departures_read()) if model.probes else (nothing, nothing)
-        rings = model.probes.rings_of_bands() if model.probes else nothing.byte()
-        proxy = torch.tensor(planes) if planes else torch.tensor([model.proxy.radius])
-        grids = (model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid, model.flow.s3_grid)
-        return Weights(*(flat(grid.table) for grid in grids), flat(bands), words(rings), flat(departures), flat(proxy))
-
-    def _site_columns(self, j: int) -> list[int]:
-        """Inputs of network j that are rows of every site, in their order; -1: it does not read the row."""
-        layout = self._layout
-        read = range(layout.own, self.model.site_inputs()[j])
-        return [*read, *(layout.common - len(read)) * [-1]]
-
-    def _extra_columns(self) -> list[list[int] | None]:
-        """Inputs of networks 2, 3 and 4 beside the site, in the order of `Layout.second`, of a spot, and of `Layout.fourth`."""
-        layout, begin = self._layout, self.model.site_inputs()
-        f, seen = layout.features, layout.shared - ABOUT_EXIT
-
-        def columns(j: int) -> tuple[list[int], list[int], list[int]]:
-            """Of a spot: what both networks read, the network's own; and of s3."""
-            own = begin[j] + seen
-            plain = own + f
-            rest = plain + ABOUT_EXIT
-            return [*range(begin[j], own), *range(plain, rest)], [*range(own, plain)], [*range(rest, rest + f)]
-
-        shared_3, own_3, _ = columns(2)
-        shared_4, own_4, of_s3 = columns(3)
-        return [None, [*range(begin[1], begin[1] + layout.second)], own_3 + shared_3, shared_4 + own_4 + of_s3]
+        self._extra = [first_columns(networks[j], inputs.extra(j)) for j in range(1, STEPS)]
 
     @torch.no_grad()
     def begin(

@@ -10,7 +10,7 @@ from threading import local
 import torch
 from torch import Tensor
 
-from ...model.network import MLP
+from ..model.network import MLP
 
 _own = local()  # activations of each thread
 

@@ -17,7 +17,7 @@ import torch
 from drjit.llvm import Float, UInt32
 from torch import Tensor
 
-from ...threads import torch_at_work
+from ..threads import torch_at_work
 
 LANES = 2064  # of a full tile: not a power of two, whose rows would lie in the same places of the cache
 

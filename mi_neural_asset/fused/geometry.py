@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import drjit as dr
 from drjit.llvm import Array3f, Float
 
-from ...model.coordinates import MIN_WARP, WARP_EXPONENT
-from ...occlusion import tangents
+from ..model.coordinates import MIN_WARP, WARP_EXPONENT
+from ..occlusion import tangents
 
 LOG_SPHERE = math.log(4 * math.pi)
 

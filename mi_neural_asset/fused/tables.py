@@ -12,7 +12,7 @@ import torch
 from drjit.llvm import Array3f, Array4f, Array4u, Float, Int32, UInt32
 from torch import Tensor
 
-from ...model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS, DARK, PEAK, POOL
+from ..model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS, DARK, PEAK, POOL
 
 PACKET = 4  # numbers that are gathered at once
 

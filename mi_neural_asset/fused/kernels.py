@@ -16,100 +16,16 @@ from functools import cache, cached_property
 import drjit as dr
 from drjit.llvm import Array3f, Float, UInt32
 
-from ...model.config import ModelConfig
-from ...model.flow import PERIODIC
-from ...model.probes import AZIMUTHS, BANDS, CHANNELS
-from ...model.transport import ALBEDO_OFFSET
-from ...splines.llvm import Spline, softplus
-from ...splines.plain import raw_size
+from ..model.flow import PERIODIC
+from ..model.probes import CHANNELS
+from ..model.transport import ALBEDO_OFFSET
+from ..splines.llvm import Spline, softplus
+from ..splines.plain import raw_size
 from . import geometry, tables
 from .geometry import LOG_SPHERE, Exit
+from .layout import STEPS, Layout, Weights
 from .tables import Corners
 from .tiles import Place
-
-PLAIN = 7  # numbers about (x_o, w_o) for all networks: n, w_o, cos(theta_o)
-DEPARTURE, VIEW, ABOUT_EXIT = 3, 3, 5  # for networks 3 and 4: how w_i departs from d, w_o as seen from there, u_i
-STEPS = 4
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The sizes that kernels depend on."""
-
-    features: int
-    width: int
-    knots: int
-    occlusion: int
-    probes: bool
-    triplane: int
-    cubemap: int
-    line: int
-    planes: int  # of the proxy, 0: a sphere
-
-    @classmethod
-    def of(cls, config: ModelConfig, planes: int) -> Layout:
-        """Of a model in local coordinates."""
-        return cls(config.features, config.width, config.knots, config.occlusion, config.probes > 0,
-                   config.triplane, config.cubemap, config.line, planes)  # fmt: skip
-
-    @property
-    def around(self) -> int:
-        """Numbers of a lane that `Occlusion` tells."""
-        return 2 * self.occlusion + (2 * tables.CORNERS if self.probes else 0)
-
-    @property
-    def own(self) -> int:
-        """Rows of a site that one network alone reads."""
-        return 2 * self.features
-
-    @property
-    def common(self) -> int:
-        """Rows of a site that several networks read."""
-        return PLAIN + (CHANNELS * BANDS if self.probes else 0) + 2 * self.occlusion
-
-    @property
-    def site(self) -> int:
-        """Rows of a site: those of one network each, those of several, and ones."""
-        return (STEPS + 1) * self.own + self.common + 1
-
-    @property
-    def second(self) -> int:
-        """Rows that network 2 reads beside the site."""
-        return (CHANNELS * AZIMUTHS if self.probes else 0) + self.features
-
-    @property
-    def shared(self) -> int:
-        """Rows of a spot that networks 3 and 4 both read."""
-        return (DEPARTURE if self.probes else 0) + VIEW + ABOUT_EXIT
-
-    @property
-    def spot(self) -> int:
-        """Rows of a spot: network 3 reads all but the last `features`, network 4 all but the first."""
-        return 2 * self.features + self.shared
-
-    @property
-    def fourth(self) -> int:
-        """Rows that network 4 reads beside the site."""
-        return self.shared + 2 * self.features
-
-    def raw(self, j: int) -> int:
-        """Rows of raw numbers of step j (0 to 3), of all channels."""
-        return CHANNELS * raw_size(self.knots, PERIODIC[j])
-
-
-@dataclass
-class Weights:
-    """What kernels read of a model."""
-
-    positions: Float
-    directions: Float
-    s1: Float
-    exits: Float
-    s3: Float
-    bands: Float
-    rings: UInt32  # bytes of the tables
-    departures: Float
-    proxy: Float
 
 
 @dataclass
@@ -189,6 +105,17 @@ class Kernels:
     def _corners(self, batch: Batch, lane: UInt32) -> Corners:
         return Corners.read(batch.around, lane, self.layout.around)
 
+    def _site_rows(self, weights: Weights, batch: Batch, lane: UInt32) -> list[Float]:
+        layout, f = self.layout, self.layout.features
+        at = tables.look_up(weights.positions, (STEPS + 1) * f, tables.on_planes(batch.x_o, layout.triplane))
+        towards = tables.look_up(weights.directions, (STEPS + 1) * f, tables.on_cube(batch.w_o, layout.cubemap))
+        rows = [x for j in range(STEPS + 1) for part in (at, towards) for x in part[j * f : (j + 1) * f]]
+        rows += [*batch.n, *batch.w_o, dr.dot(batch.n, batch.w_o)]
+        if layout.probes:
+            rows += self._corners(batch, lane).bands(weights.bands)
+        rows += [dr.gather(Float, batch.around, lane * layout.around + k) for k in range(2 * layout.occlusion)]
+        return [*rows, Float(1)]
+
     def _second_rows(self, weights: Weights, batch: Batch, lane: UInt32, s1: Float) -> list[Float]:
         ring = self._corners(batch, lane).ring(weights.rings, s1) if self.layout.probes else []
         return ring + tables.look_up(weights.s1, self.layout.features, tables.on_line(s1, self.layout.line))
@@ -234,19 +161,9 @@ class Kernels:
     @cached_property
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
         """(weights, batch, space) -> rows of the sites."""
-        layout = self.layout
-        f = layout.features
-
         def kernel(weights: Weights, batch: Batch, space: Float) -> Float:
             lane = dr.arange(UInt32, dr.width(batch.x_o))
-            at = tables.look_up(weights.positions, (STEPS + 1) * f, tables.on_planes(batch.x_o, layout.triplane))
-            towards = tables.look_up(weights.directions, (STEPS + 1) * f, tables.on_cube(batch.w_o, layout.cubemap))
-            rows = [x for j in range(STEPS + 1) for part in (at, towards) for x in part[j * f : (j + 1) * f]]
-            rows += [*batch.n, *batch.w_o, dr.dot(batch.n, batch.w_o)]
-            if layout.probes:
-                rows += self._corners(batch, lane).bands(weights.bands)
-            rows += [dr.gather(Float, batch.around, lane * layout.around + k) for k in range(2 * layout.occlusion)]
-            Place(lane, batch.width).write(space, layout.site, [*rows, Float(1)])
+            Place(lane, batch.width).write(space, self.layout.site, self._site_rows(weights, batch, lane))
             return space
 
         return _frozen(kernel)
