@@ -15,12 +15,22 @@ from mi_neural_asset.asset.description import Description, describe
 from mi_neural_asset.model.config import ModelConfig
 from mi_neural_asset.model.coordinates import Exit, cylinder, frame
 from mi_neural_asset.model.far_field import FarField
+from mi_neural_asset.model.probes import AZIMUTHS, BANDS, POOL, Tables
 from mi_neural_asset.model.transport import Transport
 
 SMALL = {
     "occlusion": 4, "probes": 0, "features": 2, "width": 8, "depth": 1, "knots": 4, "triplane": 8, "cubemap": 8, "line": 8,
     "albedo_width": 8, "albedo_depth": 1,
 }  # fmt: skip
+
+PROBES = 50
+LAYOUTS = {
+    "sphere": {},
+    "box": {"proxy": "box"},
+    "hull": {"proxy": "hull"},
+    "nothing around": {"occlusion": 0},
+    "probes": {"probes": PROBES, "occlusion": 3, "features": 4, "width": 24, "depth": 3, "knots": 12, "albedo_width": 16},
+}
 
 
 def uniform_rays(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -207,3 +217,20 @@ def lambert_asset(
 ) -> str:
     """Remember a far-field asset of which all is known; the boundary is an opaque unit sphere unless given."""
     return remember(Asset(Lambert(ModelConfig(separate_direct=separate, **SMALL), rho, everywhere), boundary), name)
+
+
+def model_of(case: str) -> Transport:
+    """A random model of one of `LAYOUTS`, whose channels all differ."""
+    torch.manual_seed(3)
+    model = Transport(ModelConfig(**{**SMALL, **LAYOUTS[case]}))
+    if model.config.proxy == "hull":
+        roof(model)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.mul_(4.0 if "last.weight" in key else 2.0 if "table" in key else 1.0)
+            if "bias" in key:
+                parameter.uniform_(-0.5, 0.5)
+    if model.probes:
+        wide = BANDS // POOL, AZIMUTHS // POOL
+        model.probes.fill(Tables(2 * torch.rand(PROBES, 3, BANDS, AZIMUTHS), torch.randn(PROBES, *wide, 3) / 4, torch.rand(PROBES, *wide)))
+    return model.eval()

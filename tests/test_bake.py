@@ -105,17 +105,22 @@ def test_checkpoint_of_another_bake_is_refused(marble: dict, tmp_path: Path, mon
 
 def test_non_finite_loss_keeps_the_last_good_state(marble: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mi_neural_asset.baking import bake as module
-    from mi_neural_asset.baking import losses as plain
-    from mi_neural_asset.baking.losses import losses
+    from mi_neural_asset.baking import trainer
+    from mi_neural_asset.baking.gradient import gradient_of
 
     calls = []
 
-    def poisoned(model, batch):  # noqa: ANN001, ANN202
-        calls.append(1)
-        nll, albedo = losses(model, batch)
-        return (nll * float("nan") if len(calls) == 7 else nll), albedo
+    def poisoned(model, config):  # noqa: ANN001, ANN202
+        gradient = gradient_of(model, config)
 
-    monkeypatch.setattr(plain, "losses", poisoned)
+        def once(batch, factor):  # noqa: ANN001, ANN202
+            calls.append(1)
+            nll, albedo = gradient(batch, factor)
+            return (nll * float("nan") if len(calls) == 7 else nll), albedo
+
+        return once
+
+    monkeypatch.setattr(trainer, "gradient_of", poisoned)
     monkeypatch.setattr(module, "GOOD_INTERVAL", 4)
     with pytest.raises(module.BakeError, match=r"diverged: loss nan at step 6 .*step 4 is kept in .*a\.checkpoint"):
         bake(marble, tmp_path / "a.pt", steps=10)

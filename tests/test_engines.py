@@ -4,38 +4,11 @@ import drjit as dr
 import numpy as np
 import pytest
 import torch
-from oracle import SMALL, Asset, lambert_asset, random_asset, roof
+from oracle import LAYOUTS, PROBES, SMALL, Asset, lambert_asset, model_of, random_asset
 
 from mi_neural_asset.asset.cache import remember
 from mi_neural_asset.model.config import ModelConfig
-from mi_neural_asset.model.probes import AZIMUTHS, BANDS, POOL, Tables
 from mi_neural_asset.model.transport import Transport
-
-PROBES = 50
-CASES = {
-    "sphere": {},
-    "box": {"proxy": "box"},
-    "hull": {"proxy": "hull"},
-    "nothing around": {"occlusion": 0},
-    "probes": {"probes": PROBES, "occlusion": 3, "features": 4, "width": 24, "depth": 3, "knots": 12, "albedo_width": 16},
-}
-
-
-def model_of(case: str) -> Transport:
-    """A random model whose channels all differ."""
-    torch.manual_seed(3)
-    model = Transport(ModelConfig(**{**SMALL, **CASES[case]}))
-    if model.config.proxy == "hull":
-        roof(model)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            parameter.mul_(4.0 if "last.weight" in key else 2.0 if "table" in key else 1.0)
-            if "bias" in key:
-                parameter.uniform_(-0.5, 0.5)
-    if model.probes:
-        wide = BANDS // POOL, AZIMUTHS // POOL
-        model.probes.fill(Tables(2 * torch.rand(PROBES, 3, BANDS, AZIMUTHS), torch.randn(PROBES, *wide, 3) / 4, torch.rand(PROBES, *wide)))
-    return model.eval()
 
 
 class Lanes:
@@ -92,7 +65,7 @@ def agree(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
         assert np.quantile(error, 0.99) < 2e-3, (name, np.quantile(error, 0.99))  # densities of narrow bins amplify rounding
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", LAYOUTS)
 @pytest.mark.parametrize("hero", [False, True])
 def test_both_engines_say_the_same(llvm, case, hero) -> None:  # noqa: ANN001
     from mi_neural_asset.render.engine import Engine

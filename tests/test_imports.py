@@ -28,13 +28,13 @@ ALLOWED = {
     "memory": set(),
     "fused": {"fused", "model", "occlusion", "splines", "threads", "torch", "mitsuba", "drjit"},
     "render": {
-        *("render", "fused", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images", "loading"),
-        *("flights", "specular", "progress", "__version__"),
+        *("render", "fused", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images"),
+        *("loading", "flights", "specular", "progress", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "baking": {
-        *("baking", "asset", "fused", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress", "loading"),
-        *("files", "verify", "memory", "distributed", "flights", "specular", "__version__"),
+        *("baking", "asset", "fused", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress"),
+        *("loading", "splines", "files", "verify", "memory", "distributed", "flights", "specular", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {

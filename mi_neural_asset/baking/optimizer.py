@@ -43,11 +43,6 @@ class Optimizer:
         """Learning rates of the last step, by optimiser."""
         return {name: float(part.param_groups[0]["lr"]) for name, part in self._parts.items()}
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for part in self._parts.values():
-            part.zero_grad(set_to_none=True)
-
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, by optimiser."""
         return {name: part.state_dict() for name, part in self._parts.items()}

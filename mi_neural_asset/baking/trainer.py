@@ -15,7 +15,7 @@ from ..model.probes import Tables
 from ..model.transport import Transport
 from ..threads import torch_at_work
 from .buffer import PathBuffer
-from .kinds import kind_of
+from .gradient import gradient_of
 from .optimizer import Optimizer
 from .presets import BakeConfig
 from .rows import Rows
@@ -41,7 +41,7 @@ class Trainer:
 
     def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig, processes: Processes = ALONE) -> None:
         self.model, self.buffer, self.config, self._processes = model, buffer, config, processes
-        self._losses = kind_of(config).losses
+        self._gradient = gradient_of(model, config)
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
         self.step = 0
@@ -68,23 +68,21 @@ class Trainer:
         Raises:
             NonFiniteLoss: nothing was changed by this step; `restore_good` goes back to the last kept state.
         """
-        batch = self.buffer.next()
-        with torch_at_work():
-            return self._step(batch, self.schedule(progress))
+        return self._step(self.buffer.next(), self.schedule(progress))
 
     def _step(self, batch: Rows, rate: float) -> tuple[float, float]:
-        nll, albedo = self._losses(self.model, batch)
         processes, weight = self._processes, batch.viewers
-        sums = processes.sum(torch.stack([nll.detach(), weight * albedo.detach(), weight]))
-        means = float(sums[0]) / processes.size, float(sums[1] / sums[2])
+        viewers = processes.sum(weight)
+        nll, albedo = self._gradient(batch, processes.size * weight / viewers)  # processes average their gradients
+        sums = processes.sum(torch.stack([nll, weight * albedo]))
+        means = float(sums[0]) / processes.size, float(sums[1] / viewers)
         if not math.isfinite(sum(means)):
             raise NonFiniteLoss(f"loss {sum(means)} at step {self.step} (flow {means[0]}, albedo {means[1]})")
-        self.optimizer.zero_grad()
-        (nll + processes.size * weight / sums[2] * albedo).backward()
-        processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
-        self.optimizer.step(rate)
-        self.step += 1
-        self._update_average()
+        with torch_at_work():
+            processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
+            self.optimizer.step(rate)
+            self.step += 1
+            self._update_average()
         return means
 
     @torch.no_grad()

@@ -86,6 +86,11 @@ class Layout:
         """Rows that network 4 reads beside the site."""
         return self.shared + 2 * self.features
 
+    @property
+    def paths(self) -> int:
+        """Rows that a bake has of a path: a site, what network 2 reads beside it, a spot, and the rest of `fourth`."""
+        return self.site + self.second + self.spot + self.features
+
     def raw(self, j: int) -> int:
         """Rows of raw numbers of step j (0 to 3), of all channels."""
         return CHANNELS * raw_size(self.knots, PERIODIC[j])

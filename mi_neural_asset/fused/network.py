@@ -15,7 +15,8 @@ from ..model.network import MLP
 _own = local()  # activations of each thread
 
 
-def _with_bias(layer: torch.nn.Linear) -> Tensor:
+def with_bias(layer: torch.nn.Linear) -> Tensor:
+    """Weights of a layer, the bias as the last column."""
     return torch.cat([layer.weight.detach(), layer.bias.detach()[:, None]], -1).contiguous()
 
 
@@ -40,7 +41,7 @@ class Chain:
 
     def __init__(self, network: MLP) -> None:
         self.width, self.outputs = network.last.in_features, network.last.out_features
-        self._layers = [_with_bias(layer) for layer in [*network.hidden[1:], network.last]]
+        self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
 
     def begin(self, lanes: int) -> Tensor:
         """Where this thread puts the first sums."""

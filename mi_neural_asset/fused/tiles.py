@@ -24,14 +24,15 @@ LANES = 2064  # of a full tile: not a power of two, whose rows would lie in the 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How `count` lanes, at least one, are cut."""
+    """How `count` lanes, at least one, are cut; `most`: lanes of a full tile."""
 
     count: int
+    most: int = LANES
 
     @property
     def width(self) -> int:
         """Lanes of a tile."""
-        return min(self.count, LANES)
+        return min(self.count, self.most)
 
     @property
     def number(self) -> int:
@@ -72,7 +73,7 @@ class Place:
         """Of row 0 in memory of `rows` rows; row k lies k times `width` further."""
         return self._first * (rows * self.width) + self._column
 
-    def write(self, space: Float, rows: int, values: Sequence[Float]) -> None:
+    def write(self, space: Float | UInt32, rows: int, values: Sequence[Float | UInt32]) -> None:
         """Put numbers into all rows."""
         begin = self.begin(rows)
         for k, value in enumerate(values):

@@ -190,33 +190,40 @@ def _log_density_kernel(knots: int, periodic: bool) -> Callable[[Float, Float], 
     return dr.freeze(kernel)
 
 
+def with_gradient(spline: Spline, s: Float) -> tuple[Float, list[Float]]:
+    """log p(s) and its gradient with respect to the raw numbers."""
+    knots = spline.knots
+    index, width, height, b = _locate(spline, s)
+    xi, mixed, secant = b.xi, b.mixed, b.secant
+    # log p = 2 log secant + log numerator - 2 log denominator
+    n, d = 1 / b.numerator, 2 / b.denominator
+    d_log_secant = 2 + secant * (2 * n * mixed - d * (1 - 2 * mixed))
+    d_xi = 2 * n * (b.right * xi + secant * (1 - 2 * xi) - b.left * (1 - xi)) - d * (b.left + b.right - 2 * secant) * (1 - 2 * xi)
+    # secant = height / width, xi = (s - sum of the widths before) / width
+    before, here, of_height = -d_xi / width, -(d_log_secant + xi * d_xi) / width, d_log_secant / height
+    at_width = [dr.select(index > k, before, dr.select(index == k, here, 0)) for k in range(knots)]
+    at_height = [dr.select(index == k, of_height, 0) for k in range(knots)]
+    gradient = spline.widths.gradient(at_width) + spline.heights.gradient(at_height)
+    ends, raw_slopes = spline.ends(index), spline.raw_slopes(index)
+    d_slopes = n * (1 - xi) * (1 - xi) - d * mixed, n * xi * xi - d * mixed
+    at_ends = [
+        d_slope * (1 - SLOPE_FLOOR) / (1 + dr.exp(-x - SLOPE_OFFSET)) for d_slope, x in zip(d_slopes, raw_slopes, strict=True)
+    ]
+    for k in range(raw_size(knots, spline.periodic) - 2 * knots):
+        gradient.append(sum(dr.select(end == k, value, 0) for end, value in zip(ends, at_ends, strict=True)))
+    return b.log_density(), gradient
+
+
 @cache
 def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Float, Float], tuple[Float, Float]]:
     """(raw, s, weight, space of the size of raw) -> (log p(s), weight times its gradient with respect to raw)."""
 
     def kernel(raw: Float, s: Float, weight: Float, space: Float) -> tuple[Float, Float]:
         spline = _of_lanes(raw, s, knots, periodic)
-        index, width, height, b = _locate(spline, s)
-        xi, mixed, secant = b.xi, b.mixed, b.secant
-        # log p = 2 log secant + log numerator - 2 log denominator
-        n, d = 1 / b.numerator, 2 / b.denominator
-        d_log_secant = 2 + secant * (2 * n * mixed - d * (1 - 2 * mixed))
-        d_xi = 2 * n * (b.right * xi + secant * (1 - 2 * xi) - b.left * (1 - xi)) - d * (b.left + b.right - 2 * secant) * (1 - 2 * xi)
-        # secant = height / width, xi = (s - sum of the widths before) / width
-        before, here, of_height = -d_xi / width, -(d_log_secant + xi * d_xi) / width, d_log_secant / height
-        at_width = [dr.select(index > k, before, dr.select(index == k, here, 0)) for k in range(knots)]
-        at_height = [dr.select(index == k, of_height, 0) for k in range(knots)]
-        gradient = spline.widths.gradient(at_width) + spline.heights.gradient(at_height)
-        ends, raw_slopes = spline.ends(index), spline.raw_slopes(index)
-        d_slopes = n * (1 - xi) * (1 - xi) - d * mixed, n * xi * xi - d * mixed
-        at_ends = [
-            d_slope * (1 - SLOPE_FLOOR) / (1 + dr.exp(-x - SLOPE_OFFSET)) for d_slope, x in zip(d_slopes, raw_slopes, strict=True)
-        ]
-        for k in range(raw_size(knots, periodic) - 2 * knots):
-            gradient.append(sum(dr.select(end == k, value, 0) for end, value in zip(ends, at_ends, strict=True)))
-        for k, value in enumerate(gradient):
-            dr.scatter(space, weight * value, spline.start + k, mode=dr.ReduceMode.NoConflicts)
-        return b.log_density(), space
+        value, gradient = with_gradient(spline, s)
+        for k, at in enumerate(gradient):
+            dr.scatter(space, weight * at, spline.start + k, mode=dr.ReduceMode.NoConflicts)
+        return value, space
 
     return dr.freeze(kernel)
 

@@ -1,0 +1,346 @@
+"""The gradient of the losses of a transport model on the CPU (`mi_neural_asset.baking.losses` is the twin that says what it is).
+
+Networks go forward and backward on tiles, one a thread; `mi_neural_asset.fused.training` does all else, and torch adds what the grids get.
+Lanes of a tile are in three parts of equal size, the c-th from the c-th third of the batch, of which colour channel c is trained.  The
+last lanes of a tile may stand for no row: they weigh nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import drjit as dr
+import torch
+from drjit.llvm import Float, UInt32
+from torch import Tensor
+from torch.nn import functional
+
+from ..fused.layout import STEPS, Inputs, Layout, Weights
+from ..fused.network import first_columns, with_bias
+from ..fused.tiles import LANES, Tiles, for_tiles
+from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
+from ..model.flow import PERIODIC
+from ..model.network import MLP
+from ..model.transport import ALBEDO_OFFSET, Transport
+from ..splines.plain import raw_size
+from .buffer import Batch
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows of a batch the lanes are."""
+
+    tiles: Tiles
+    rows: Tensor  # [lanes], int32
+    real: Tensor  # [lanes], 1 or 0: stands for no row
+
+    @property
+    def lanes(self) -> int:
+        return len(self.rows)
+
+    def of_tiles(self, values: Tensor) -> Tensor:
+        """Numbers of rows, [N, ...], as those of tiles, [tiles, lanes, ...]."""
+        return values.index_select(0, self.rows).unflatten(0, (self.tiles.number, -1))
+
+
+@lru_cache(maxsize=64)
+def _order(first: int, count: int, parts: int, threads: int) -> Order:
+    """Rows from `first` on, `parts` times `count`: as many tiles for each thread, a part of each tile from each part of the rows."""
+    number = threads * -(-parts * count // (threads * LANES))
+    width = -(-count // number)
+    index = torch.arange(number * width, dtype=torch.int32).view(number, 1, width)
+    rows = first + index.clamp_max(count - 1) + count * torch.arange(parts, dtype=torch.int32)[:, None]
+    real = (index < count).float().expand(-1, parts, -1)
+    return Order(Tiles(rows.numel(), parts * width), rows.flatten(), real.flatten())
+
+
+class _Network:
+    """One network's weights, in the order in which tiles have its inputs, and their gradients.
+
+    Args:
+        network: the network.
+        number: which, 0 to 3, 4: the albedo's.
+        layout, inputs: of the model.
+    """
+
+    def __init__(self, network: MLP, number: int, layout: Layout, inputs: Inputs) -> None:
+        self._network, own, begin = network, layout.own, layout.site
+        self._columns = [inputs.own, inputs.common(number), *([inputs.extra(number)] if 0 < number < STEPS else [])]
+        self._rows = [slice(number * own, (number + 1) * own), slice((STEPS + 1) * own, layout.site)]
+        if 0 < number < STEPS:
+            begin += (0, layout.second, layout.second + layout.features)[number - 1]
+            self._rows.append(slice(begin, begin + len(self._columns[2])))
+        self.channels, self.outputs, self.width = network.channels, network.outputs, network.last.in_features
+        self.depth = len(network.hidden)
+        self.refresh()
+        self.sizes = [weight.numel() for weight in (*self._first, *self._layers)]
+
+    def refresh(self) -> None:
+        """Take the parameters as they are now."""
+        network = self._network
+        self._first = [first_columns(network, columns, bias=k == 1) for k, columns in enumerate(self._columns)]
+        self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
+        self._last = self._layers[-1].unflatten(0, (self.channels, self.outputs))
+
+    def forward(self, x: Tensor, features: list[Tensor], out: Tensor) -> None:
+        """A tile's rows to `out`: all channels, or [outputs, lanes] of each lane's own.
+
+        Args:
+            features: memory for those of each layer, and a row of ones, [width + 1, lanes].
+        """
+        at = features[0][:-1]
+        for k, (weight, rows) in enumerate(zip(self._first, self._rows, strict=True)):
+            torch.mm(weight, x[rows], out=at) if k == 0 else at.addmm_(weight, x[rows])
+        at.relu_()
+        for layer, below, above in zip(self._layers, features, features[1:], strict=False):
+            torch.mm(layer, below, out=above[:-1])
+            above[:-1].relu_()
+        for weight, lanes in self._heads(out):
+            torch.mm(weight, features[-1][:, lanes], out=out[:, lanes])
+
+    def _heads(self, out: Tensor) -> list[tuple[Tensor, slice]]:
+        """Weights of the last layer, and which lanes of a tile they are for."""
+        if len(out) == self.channels * self.outputs:
+            return [(self._layers[-1], slice(None))]
+        width = out.shape[1] // self.channels
+        return [(weight, slice(c * width, (c + 1) * width)) for c, weight in enumerate(self._last)]
+
+    def backward(self, x: Tensor, features: list[Tensor], at: Tensor, wanted: list[Tensor]) -> Tensor:
+        """From the gradient with respect to `out`: writes that of all weights, in `sizes`; returns it at the first layer's sums.
+
+        Args:
+            wanted: memory of each weight's gradient.
+        """
+        below = torch.empty_like(features[-1][:-1])
+        of_last = wanted[-1].view_as(self._last) if len(at) == self.outputs else [wanted[-1].view_as(self._layers[-1])]
+        for (weight, lanes), target in zip(self._heads(at), of_last, strict=True):
+            torch.mm(at[:, lanes], features[-1][:, lanes].t(), out=target)
+            torch.mm(weight[:, :-1].t(), at[:, lanes], out=below[:, lanes])
+        for k in range(self.depth - 1, -1, -1):
+            at = torch.ops.aten.threshold_backward.grad_input(below, features[k][:-1], 0, grad_input=below)
+            if k:
+                weight = self._layers[k - 1]
+                torch.mm(at, features[k - 1].t(), out=wanted[len(self._first) + k - 1].view_as(weight))
+                below = weight[:, :-1].t() @ at
+        for weight, rows, target in zip(self._first, self._rows, wanted, strict=False):
+            torch.mm(at, x[rows].t(), out=target.view_as(weight))
+        return at
+
+    def learned(self, part: int, first: int, count: int) -> Tensor:
+        """Of one of the first layer's parts, the weights of some inputs."""
+        return self._first[part][:, first : first + count]
+
+    def give(self, gradients: list[Tensor]) -> None:
+        """Let the parameters have these gradients, in `sizes`."""
+        first = self._network.hidden[0]
+        at_first = torch.zeros(first.out_features, first.in_features + 1)
+        for k, (columns, values) in enumerate(zip(self._columns, gradients, strict=False)):
+            values = values.view_as(self._first[k])
+            if k == 1:
+                at_first[:, -1] = values[:, -1]
+                columns = [column for column in columns if column >= 0]
+            at_first[:, columns] = values[:, : len(columns)]
+        layers = [at_first, *(v.view_as(w) for v, w in zip(gradients[len(self._first) :], self._layers, strict=True))]
+        for layer, at in zip([*self._network.hidden, self._network.last], layers, strict=True):
+            layer.weight.grad, layer.bias.grad = at[:, :-1].contiguous(), at[:, -1].contiguous()
+
+
+class _Work:
+    """Memory of the lanes of one order; kept from step to step while the order's size stays."""
+
+    def __init__(self, order: Order, networks: list[_Network], columns: int) -> None:
+        tiles = order.tiles
+        self.features = [
+            [torch.ones(tiles.number, network.width + 1, tiles.width) for _ in range(network.depth)] for network in networks
+        ]
+        self.gradients = torch.empty(tiles.number, sum(size for network in networks for size in network.sizes))
+        sizes = [size for network in networks for size in network.sizes]
+        self.wanted = [list(row.split(sizes)) for row in self.gradients]
+        self.at_columns = torch.empty(order.lanes, columns)  # gradient by what grids gave
+
+    def of_tile(self, network: int, k: int) -> list[Tensor]:
+        """A network's features of one tile."""
+        return [layer[k] for layer in self.features[network]]
+
+
+class FusedGradient:
+    """Gradients of one model's losses.
+
+    Args:
+        model: a transport model that `mi_neural_asset.fused.layout.hindrance` has nothing against.
+    """
+
+    def __init__(self, model: Transport) -> None:
+        self._model, self._layout = model, Layout.of(model)
+        self._kernels = training_kernels(self._layout)
+        inputs = Inputs(self._layout, model.site_inputs())
+        self._networks = [_Network(network, j, self._layout, inputs) for j, network in enumerate([*model.flow.steps, model.albedo_net])]
+        self._weights: tuple[int, Weights] | None = None  # version of the probes' tables, memory
+        self._works: dict[bool, tuple[Tiles, _Work]] = {}
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, factor: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Both losses; the parameters' `grad` becomes the gradient of the first plus `factor` times the second."""
+        for network in self._networks:
+            network.refresh()
+        weights, threads = self._memory(), torch.get_num_threads()
+        third, rest = batch.flow // 3, len(batch.x_o) - batch.flow
+        scale = 2 * factor / (3 * batch.drawn.sum())  # of the albedo's error, in its gradient
+        orders = [_order(0, third, 3, threads), *([_order(batch.flow, rest, 1, threads)] if rest else [])]
+        found = [self._run(batch, order, weights, scale, whole=k == 0) for k, order in enumerate(orders)]
+        self._give(found)
+        nll, error = (sum(values) for values in zip(*((run.nll, run.error) for run in found), strict=True))
+        return nll, error / (3 * batch.drawn.sum())
+
+    def _memory(self) -> Weights:
+        probes = self._model.probes
+        version = probes.rings._version if probes else 0
+        if self._weights is None or self._weights[0] != version:
+            self._weights = version, Weights.of(self._model)
+        return self._weights[1].now(self._model)
+
+    def _columns(self) -> int:
+        """Numbers of a path that grids give, their gradients in this order: each network's of x_o and w_o; of s_1, d, s_3."""
+        return (STEPS + 1) * self._layout.own + 4 * self._layout.features
+
+    def _run(self, batch: Batch, order: Order, weights: Weights, scale: Tensor, *, whole: bool) -> _Found:
+        """Forward and backward; not `whole`: of the albedo alone."""
+        layout, tiles = self._layout, order.tiles
+        first = 0 if whole else STEPS
+        networks = self._networks[first:]
+        kept = self._works.get(whole)
+        if kept is None or kept[0] != tiles:
+            kept = self._works[whole] = tiles, _Work(order, networks, self._columns() if whole else layout.own)
+        work = kept[1]
+        x, numbers, nodes = self._read(batch, order, weights, whole=whole)
+        raw = [torch.empty(tiles.number, raw_size(layout.knots, PERIODIC[j]), tiles.width) for j in range(first, STEPS)]
+        albedo, error = torch.empty(tiles.number, 3, tiles.width), torch.empty(tiles.number)
+        beta, drawn = order.of_tiles(batch.beta), order.of_tiles(batch.drawn) * order.real.view(tiles.number, -1)
+
+        def forward(k: int) -> None:
+            for j, (network, out) in enumerate(zip(networks, [*raw, albedo], strict=True)):
+                network.forward(x[k], work.of_tile(j, k), out[k])
+            at = albedo[k].add_(ALBEDO_OFFSET)
+            away = (functional.softplus(at) - beta[k].t()) * drawn[k]
+            error[k] = torch.dot(away.flatten(), (functional.softplus(at) - beta[k].t()).flatten())
+            at.sigmoid_().mul_(away).mul_(scale)
+
+        for_tiles(forward, tiles.number)
+        nll, at_raw = self._splines(batch, order, raw, numbers) if whole else (torch.zeros(()), [])
+
+        def backward(k: int) -> None:
+            targets, lanes = iter(work.wanted[k]), slice(k * tiles.width, (k + 1) * tiles.width)
+            for j, (network, at) in enumerate(zip(networks, [*at_raw, albedo], strict=True)):
+                wanted = [next(targets) for _ in network.sizes]
+                self._to_columns(first + j, network, network.backward(x[k], work.of_tile(j, k), at[k], wanted), work.at_columns[lanes])
+
+        for_tiles(backward, tiles.number)
+        return _Found(nll, error.sum(), work.gradients.sum(0), work.at_columns, nodes)
+
+    def _to_columns(self, j: int, network: _Network, at: Tensor, out: Tensor) -> None:
+        """From the gradient at the first layer's sums of a tile to that at what grids gave."""
+        layout, f = self._layout, self._layout.features
+        first = j * layout.own if out.shape[1] > layout.own else 0
+        torch.mm(at.t(), network.learned(0, 0, layout.own), out=out[:, first : first + layout.own])
+        if 0 < j < STEPS:
+            begin, rows = (STEPS + 1) * layout.own, network.learned(2, 0, 1 << 30).shape[1]
+            places = {1: [(rows - f, 0)], 2: [(0, f)], 3: [(rows - 2 * f, 2 * f), (rows - f, 3 * f)]}[j]
+            for source, target in places:
+                torch.mm(at.t(), network.learned(2, source, f), out=out[:, begin + target : begin + target + f])
+
+    def _read(self, batch: Batch, order: Order, weights: Weights, *, whole: bool) -> tuple[Tensor, Float | None, tuple[Tensor, Tensor]]:
+        """(rows of tiles, s, nodes and their weights [nodes, lanes])."""
+        layout, tiles = self._layout, order.tiles
+        columns = (batch.x_o, batch.w_o, batch.n, batch.u, batch.w_i, batch.occlusion)
+        paths = Paths(*map(_array, columns), UInt32(order.rows.view(torch.uint32)), tiles.opaque(), dr.opaque(UInt32, order.lanes))
+        count = PLANES + FACES + (2 * ENDS + FACES if whole else 0)
+        nodes = Nodes(UInt32(torch.empty(count * order.lanes, dtype=torch.int32).view(torch.uint32)), _space(count * order.lanes))
+        if whole:
+            x, numbers, nodes = self._kernels.whole_paths(weights, paths, tiles.empty(layout.paths), tiles.empty(STEPS), nodes)
+        else:
+            (x, nodes), numbers = self._kernels.site_of_paths(weights, paths, tiles.empty(layout.site), nodes), None
+        found = nodes.rows.torch().view(torch.int32).view(count, -1).long(), nodes.weights.torch().view(count, -1)
+        return tiles.tensor(x), numbers, found
+
+    def _splines(self, batch: Batch, order: Order, raw: list[Tensor], numbers: Float) -> tuple[Tensor, list[Tensor]]:
+        """The first loss, and its gradient with respect to raw numbers."""
+        tiles, k = order.tiles, batch.flow
+        beta = batch.beta[:k].unflatten(0, (3, -1))
+        hero = torch.stack([beta[c, :, c] for c in range(3)]).flatten()  # of each row, in the channel that it trains
+        weight = hero.index_select(0, order.rows) * order.real * (-1 / k)
+        nll, gradients = torch.zeros(()), []
+        for j, values in enumerate(raw):
+            log_p, at = self._kernels.gradient(j, _array(values), numbers, _array(weight), tiles.opaque(), tiles.empty(values.shape[1]))
+            nll += torch.dot(weight, log_p.torch())
+            gradients.append(tiles.tensor(at))
+        return nll, gradients
+
+    def _give(self, found: list[_Found]) -> None:
+        """Let the parameters have their gradients."""
+        sizes = [network.sizes for network in self._networks]
+        total = found[0].weights
+        if len(found) > 1:
+            total[-sum(sizes[-1]) :] += found[1].weights
+        parts = iter(total.split([size for of_one in sizes for size in of_one]))
+        for network, of_one in zip(self._networks, sizes, strict=True):
+            network.give([next(parts) for _ in of_one])
+        self._to_grids(found)
+
+    def _to_grids(self, found: list[_Found]) -> None:
+        """What the grids' nodes get: each unit of work has rows of a table for itself."""
+        model, layout = self._model, self._layout
+        f, sites = layout.features, (STEPS + 1) * layout.own
+        flow = model.flow
+        grids = [model.position_grid, model.direction_grid, flow.s1_grid, flow.exit_grid, flow.s3_grid]
+        for grid in grids:
+            grid.table.grad = torch.zeros_like(grid.table)
+        position, direction, s1, exit_, s3 = (grid.table.grad for grid in grids)
+        begin = PLANES + FACES
+
+        def add(table: Tensor, of: int, first: int, count: int, values: Tensor) -> None:
+            rows, weights = found[of].nodes
+            for k in range(first, first + count):
+                table.index_add_(0, rows[k], values * weights[k, :, None])
+
+        def sites_of(part: int) -> list[tuple[Tensor, Tensor]]:
+            """(columns of the table, gradient) of whole paths, and of the others: the albedo's."""
+            table = direction if part else position
+            whole = found[0].columns[:, :sites].view(-1, STEPS + 1, 2, f)[:, :, part].flatten(1)
+            rest = [(table[:, STEPS * f :], run.columns.view(-1, 2, f)[:, part]) for run in found[1:]]
+            return [(table, whole), *rest]
+
+        def unit(k: int) -> None:
+            if k < 3:
+                for of, (table, values) in enumerate(sites_of(0)):
+                    add(table, of, 4 * k, 4, values)
+            elif k == 3:
+                for of, (table, values) in enumerate(sites_of(1)):
+                    add(table, of, PLANES, FACES, values)
+            else:
+                columns = found[0].columns[:, sites:]
+                add(exit_, 0, begin + ENDS, FACES, columns[:, f : 3 * f])
+                add(s1, 0, begin, ENDS, columns[:, :f])
+                add(s3, 0, begin + ENDS + FACES, ENDS, columns[:, 3 * f :])
+
+        for_tiles(unit, 5)
+
+
+@dataclass
+class _Found:
+    """Of the lanes of one order: losses before they are divided, gradients by weights and by what grids gave, the grids' nodes."""
+
+    nll: Tensor
+    error: Tensor
+    weights: Tensor
+    columns: Tensor
+    nodes: tuple[Tensor, Tensor]
+
+
+def _space(count: int) -> Float:
+    return Float(torch.empty(count))
+
+
+def _array(tensor: Tensor) -> Float:
+    """A tensor's memory."""
+    return Float(tensor.reshape(-1) if tensor.numel() else torch.zeros(1))  # a frozen function's argument cannot be empty
