@@ -4,9 +4,9 @@
 
 A step consists of its share of the path generation and of the distances to the asset itself, the losses with their gradient,
 and the optimiser.  Prints the median time of each, and beside the losses the arithmetic limit: the multiply-adds of the
-networks, forward and twice backward, at the rate of a large matrix product that is measured in the same run; and the time of the
-same losses with splines of the plain twin, in turns with ours.  At the end the same for a few steps of the preset `paper`, and what
-its 240000 steps would take (`bake.paper_s` in the file).
+networks, forward and twice backward, at the rate of a large matrix product that is measured in the same run; and, in turns with
+ours, the time of the same gradient by torch alone: its own gradient of the losses, splines by the plain twin.  At the end the same for
+a few steps of the preset `paper`, and what its 240000 steps would take (`bake.paper_s` in the file).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import machine, product_rate, row, write_json
 
-PLAIN = "losses, gradient, plain splines"
+PLAIN = "losses, gradient, plain twin"
 SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
 
@@ -36,15 +36,18 @@ def multiply_adds(model, rows: int, flow_rows: int) -> int:  # noqa: ANN001
 
 def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, object]:  # noqa: ANN001
     """Median seconds of a step's stages; multiply-adds of its networks, forward; the last batch."""
+    import torch
+
     from mi_neural_asset import splines
     from mi_neural_asset.baking.bake import Bake, BakeOptions
-    from mi_neural_asset.baking.losses import losses
+    from mi_neural_asset.baking.gradient import plain_gradient
     from mi_neural_asset.threads import torch_at_work
 
     bake = Bake(scene, None, config, minutes=None, seed=0, device="cpu", progress=False, only=["seal"] if scene == str(SEAL) else None,
                 options=BakeOptions(source=False))  # fmt: skip
     trainer, buffer = bake.trainer, bake.buffer
     trainer.advance(0.1)
+    plain, factor = plain_gradient(trainer.model, config), torch.tensor(1.0)
     times: dict[str, list[float]] = {name: [] for name in ("paths", "rows of a batch", "losses, gradient", "optimisers", PLAIN)}
     start = time.perf_counter()
     buffer.seek(1, 0)
@@ -57,16 +60,14 @@ def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, obje
         marks = [time.perf_counter()]
         batch = buffer.next()
         marks.append(time.perf_counter())
+        trainer.gradient(batch, factor)
+        marks.append(time.perf_counter())
         with torch_at_work():
-            sum(losses(trainer.model, batch)).backward()
-            marks.append(time.perf_counter())
             trainer.optimizer.step(0.1)
-            trainer.optimizer.zero_grad()
-            marks.append(time.perf_counter())
-            with splines.only_plain():
-                sum(losses(trainer.model, batch)).backward()
-                trainer.optimizer.zero_grad()
-            marks.append(time.perf_counter())
+        marks.append(time.perf_counter())
+        with splines.only_plain():
+            plain(batch, factor)
+        marks.append(time.perf_counter())
         for name, a, b in zip(list(times)[1:], marks, marks[1:], strict=False):
             times[name].append(b - a)
     medians = {name: statistics.median(values) for name, values in times.items()}

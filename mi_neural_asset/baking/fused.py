@@ -26,6 +26,8 @@ from ..model.transport import ALBEDO_OFFSET, Transport
 from ..splines.plain import raw_size
 from .buffer import Batch
 
+STEP = 16  # lanes of a part of a tile are a multiple of this: batches that differ by a row use the same memory
+
 
 @dataclass(frozen=True)
 class Order:
@@ -48,7 +50,7 @@ class Order:
 def _order(first: int, count: int, parts: int, threads: int) -> Order:
     """Rows from `first` on, `parts` times `count`: as many tiles for each thread, a part of each tile from each part of the rows."""
     number = threads * -(-parts * count // (threads * LANES))
-    width = -(-count // number)
+    width = STEP * -(-count // (number * STEP))
     index = torch.arange(number * width, dtype=torch.int32).view(number, 1, width)
     rows = first + index.clamp_max(count - 1) + count * torch.arange(parts, dtype=torch.int32)[:, None]
     real = (index < count).float().expand(-1, parts, -1)
@@ -127,9 +129,9 @@ class _Network:
             torch.mm(at, x[rows].t(), out=target.view_as(weight))
         return at
 
-    def learned(self, part: int, first: int, count: int) -> Tensor:
-        """Of one of the first layer's parts, the weights of some inputs."""
-        return self._first[part][:, first : first + count]
+    def to_inputs(self, at: Tensor, part: int, first: int, out: Tensor) -> None:
+        """From the gradient at the first layer's sums to that with respect to some inputs of one of its parts, [lanes, inputs]."""
+        torch.mm(at.t(), self._first[part][:, first : first + out.shape[1]], out=out)
 
     def give(self, gradients: list[Tensor]) -> None:
         """Let the parameters have these gradients, in `sizes`."""
@@ -164,6 +166,17 @@ class _Work:
         return [layer[k] for layer in self.features[network]]
 
 
+@dataclass
+class _Found:
+    """Of the lanes of one order: losses before they are divided, gradients by weights and by what grids gave, the grids' nodes."""
+
+    nll: Tensor
+    error: Tensor
+    weights: Tensor
+    columns: Tensor
+    nodes: tuple[Tensor, Tensor]
+
+
 class FusedGradient:
     """Gradients of one model's losses.
 
@@ -176,6 +189,13 @@ class FusedGradient:
         self._kernels = training_kernels(self._layout)
         inputs = Inputs(self._layout, model.site_inputs())
         self._networks = [_Network(network, j, self._layout, inputs) for j, network in enumerate([*model.flow.steps, model.albedo_net])]
+        f, begin = self._layout.features, (STEPS + 1) * self._layout.own
+        # what grids gave, by columns: x_o and w_o, for each network; s_1; d, for networks 3 and 4; s_3
+        self._columns = begin + 4 * f
+        seen = self._layout.shared
+        self._beside = {  # of networks 2 to 4: where their rows are among those beside the site, and among these columns
+            1: [(self._layout.second - f, begin)], 2: [(0, begin + f)], 3: [(seen, begin + 2 * f), (seen + f, begin + 3 * f)],
+        }  # fmt: skip
         self._weights: tuple[int, Weights] | None = None  # version of the probes' tables, memory
         self._works: dict[bool, tuple[Tiles, _Work]] = {}
 
@@ -200,10 +220,6 @@ class FusedGradient:
             self._weights = version, Weights.of(self._model)
         return self._weights[1].now(self._model)
 
-    def _columns(self) -> int:
-        """Numbers of a path that grids give, their gradients in this order: each network's of x_o and w_o; of s_1, d, s_3."""
-        return (STEPS + 1) * self._layout.own + 4 * self._layout.features
-
     def _run(self, batch: Batch, order: Order, weights: Weights, scale: Tensor, *, whole: bool) -> _Found:
         """Forward and backward; not `whole`: of the albedo alone."""
         layout, tiles = self._layout, order.tiles
@@ -211,7 +227,7 @@ class FusedGradient:
         networks = self._networks[first:]
         kept = self._works.get(whole)
         if kept is None or kept[0] != tiles:
-            kept = self._works[whole] = tiles, _Work(order, networks, self._columns() if whole else layout.own)
+            kept = self._works[whole] = tiles, _Work(order, networks, self._columns if whole else layout.own)
         work = kept[1]
         x, numbers, nodes = self._read(batch, order, weights, whole=whole)
         raw = [torch.empty(tiles.number, raw_size(layout.knots, PERIODIC[j]), tiles.width) for j in range(first, STEPS)]
@@ -222,9 +238,10 @@ class FusedGradient:
             for j, (network, out) in enumerate(zip(networks, [*raw, albedo], strict=True)):
                 network.forward(x[k], work.of_tile(j, k), out[k])
             at = albedo[k].add_(ALBEDO_OFFSET)
-            away = (functional.softplus(at) - beta[k].t()) * drawn[k]
-            error[k] = torch.dot(away.flatten(), (functional.softplus(at) - beta[k].t()).flatten())
-            at.sigmoid_().mul_(away).mul_(scale)
+            away = functional.softplus(at) - beta[k].t()
+            weighed = away * drawn[k]
+            error[k] = torch.dot(away.flatten(), weighed.flatten())
+            at.sigmoid_().mul_(weighed).mul_(scale)
 
         for_tiles(forward, tiles.number)
         nll, at_raw = self._splines(batch, order, raw, numbers) if whole else (torch.zeros(()), [])
@@ -233,21 +250,17 @@ class FusedGradient:
             targets, lanes = iter(work.wanted[k]), slice(k * tiles.width, (k + 1) * tiles.width)
             for j, (network, at) in enumerate(zip(networks, [*at_raw, albedo], strict=True)):
                 wanted = [next(targets) for _ in network.sizes]
-                self._to_columns(first + j, network, network.backward(x[k], work.of_tile(j, k), at[k], wanted), work.at_columns[lanes])
+                self._to_columns(first + j, network.backward(x[k], work.of_tile(j, k), at[k], wanted), work.at_columns[lanes])
 
         for_tiles(backward, tiles.number)
         return _Found(nll, error.sum(), work.gradients.sum(0), work.at_columns, nodes)
 
-    def _to_columns(self, j: int, network: _Network, at: Tensor, out: Tensor) -> None:
-        """From the gradient at the first layer's sums of a tile to that at what grids gave."""
-        layout, f = self._layout, self._layout.features
-        first = j * layout.own if out.shape[1] > layout.own else 0
-        torch.mm(at.t(), network.learned(0, 0, layout.own), out=out[:, first : first + layout.own])
-        if 0 < j < STEPS:
-            begin, rows = (STEPS + 1) * layout.own, network.learned(2, 0, 1 << 30).shape[1]
-            places = {1: [(rows - f, 0)], 2: [(0, f)], 3: [(rows - 2 * f, 2 * f), (rows - f, 3 * f)]}[j]
-            for source, target in places:
-                torch.mm(at.t(), network.learned(2, source, f), out=out[:, begin + target : begin + target + f])
+    def _to_columns(self, j: int, at: Tensor, out: Tensor) -> None:
+        """From the gradient at network j's first sums in a tile to that at what grids gave."""
+        network, own = self._networks[j], self._layout.own
+        network.to_inputs(at, 0, 0, out if out.shape[1] == own else out[:, j * own : (j + 1) * own])
+        for first, target in self._beside.get(j, ()):
+            network.to_inputs(at, 2, first, out[:, target : target + self._layout.features])
 
     def _read(self, batch: Batch, order: Order, weights: Weights, *, whole: bool) -> tuple[Tensor, Float | None, tuple[Tensor, Tensor]]:
         """(rows of tiles, s, nodes and their weights [nodes, lanes])."""
@@ -324,17 +337,6 @@ class FusedGradient:
                 add(s3, 0, begin + ENDS + FACES, ENDS, columns[:, 3 * f :])
 
         for_tiles(unit, 5)
-
-
-@dataclass
-class _Found:
-    """Of the lanes of one order: losses before they are divided, gradients by weights and by what grids gave, the grids' nodes."""
-
-    nll: Tensor
-    error: Tensor
-    weights: Tensor
-    columns: Tensor
-    nodes: tuple[Tensor, Tensor]
 
 
 def _space(count: int) -> Float:

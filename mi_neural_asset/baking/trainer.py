@@ -37,11 +37,12 @@ class Trainer:
     Attributes:
         step: steps done.
         average: the averaged model (`model` itself if the configuration asks for no averaging).
+        gradient: of a batch's losses, see `mi_neural_asset.baking.gradient`.
     """
 
     def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig, processes: Processes = ALONE) -> None:
         self.model, self.buffer, self.config, self._processes = model, buffer, config, processes
-        self._gradient = gradient_of(model, config)
+        self.gradient = gradient_of(model, config)
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
         self.step = 0
@@ -73,7 +74,7 @@ class Trainer:
     def _step(self, batch: Rows, rate: float) -> tuple[float, float]:
         processes, weight = self._processes, batch.viewers
         viewers = processes.sum(weight)
-        nll, albedo = self._gradient(batch, processes.size * weight / viewers)  # processes average their gradients
+        nll, albedo = self.gradient(batch, processes.size * weight / viewers)  # processes average their gradients
         sums = processes.sum(torch.stack([nll, weight * albedo]))
         means = float(sums[0]) / processes.size, float(sums[1] / viewers)
         if not math.isfinite(sum(means)):
