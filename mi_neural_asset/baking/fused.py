@@ -1,8 +1,7 @@
 """The gradient of the losses of a transport model on the CPU (`mi_neural_asset.baking.losses` is the twin that says what it is).
 
 Networks go forward and backward on tiles, one a thread; `mi_neural_asset.fused.training` does all else, and torch adds what the grids get.
-Lanes of a tile are in three parts of equal size, the c-th from the c-th third of the batch, of which colour channel c is trained.  The
-last lanes of a tile may stand for no row: they weigh nothing.
+The last lanes of all may stand for no row: they weigh nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from functools import lru_cache
 
 import drjit as dr
 import torch
-from drjit.llvm import Float, UInt32
+from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,13 +19,12 @@ from ..fused.layout import STEPS, Inputs, Layout, Weights
 from ..fused.network import first_columns, with_bias
 from ..fused.tiles import LANES, Tiles, for_tiles
 from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
-from ..model.flow import PERIODIC
 from ..model.network import MLP
+from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET, Transport
-from ..splines.plain import raw_size
 from .buffer import Batch
 
-STEP = 16  # lanes of a part of a tile are a multiple of this: batches that differ by a row use the same memory
+STEP = 16  # lanes of a tile are a multiple of this: batches that differ by a row use the same memory
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,12 @@ class Order:
 
 
 @lru_cache(maxsize=64)
-def _order(first: int, count: int, parts: int, threads: int) -> Order:
-    """Rows from `first` on, `parts` times `count`: as many tiles for each thread, a part of each tile from each part of the rows."""
-    number = threads * -(-parts * count // (threads * LANES))
+def _order(first: int, count: int, threads: int) -> Order:
+    """`count` rows from `first` on, in as many tiles for each thread."""
+    number = threads * -(-count // (threads * LANES))
     width = STEP * -(-count // (number * STEP))
-    index = torch.arange(number * width, dtype=torch.int32).view(number, 1, width)
-    rows = first + index.clamp_max(count - 1) + count * torch.arange(parts, dtype=torch.int32)[:, None]
-    real = (index < count).float().expand(-1, parts, -1)
-    return Order(Tiles(rows.numel(), parts * width), rows.flatten(), real.flatten())
+    index = torch.arange(number * width, dtype=torch.int32)
+    return Order(Tiles(number * width, width), first + index.clamp_max(count - 1), (index < count).float())
 
 
 class _Network:
@@ -73,8 +69,7 @@ class _Network:
         if 0 < number < STEPS:
             begin += (0, layout.second, layout.second + layout.features)[number - 1]
             self._rows.append(slice(begin, begin + len(self._columns[2])))
-        self.channels, self.outputs, self.width = network.channels, network.outputs, network.last.in_features
-        self.depth = len(network.hidden)
+        self.width, self.depth, self.outputs = network.last.in_features, len(network.hidden), network.last.out_features
         self.refresh()
         self.sizes = [weight.numel() for weight in (*self._first, *self._layers)]
 
@@ -83,10 +78,9 @@ class _Network:
         network = self._network
         self._first = [first_columns(network, columns, bias=k == 1) for k, columns in enumerate(self._columns)]
         self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
-        self._last = self._layers[-1].unflatten(0, (self.channels, self.outputs))
 
     def forward(self, x: Tensor, features: list[Tensor], out: Tensor) -> None:
-        """A tile's rows to `out`: all channels, or [outputs, lanes] of each lane's own.
+        """A tile's rows to `out`, [channels outputs, lanes].
 
         Args:
             features: memory for those of each layer, and a row of ones, [width + 1, lanes].
@@ -94,19 +88,10 @@ class _Network:
         at = features[0][:-1]
         for k, (weight, rows) in enumerate(zip(self._first, self._rows, strict=True)):
             torch.mm(weight, x[rows], out=at) if k == 0 else at.addmm_(weight, x[rows])
-        at.relu_()
-        for layer, below, above in zip(self._layers, features, features[1:], strict=False):
-            torch.mm(layer, below, out=above[:-1])
-            above[:-1].relu_()
-        for weight, lanes in self._heads(out):
-            torch.mm(weight, features[-1][:, lanes], out=out[:, lanes])
-
-    def _heads(self, out: Tensor) -> list[tuple[Tensor, slice]]:
-        """Weights of the last layer, and which lanes of a tile they are for."""
-        if len(out) == self.channels * self.outputs:
-            return [(self._layers[-1], slice(None))]
-        width = out.shape[1] // self.channels
-        return [(weight, slice(c * width, (c + 1) * width)) for c, weight in enumerate(self._last)]
+        above = [*(layer[:-1] for layer in features[1:]), out]
+        for layer, below, target in zip(self._layers, features, above, strict=True):
+            below[:-1].relu_()
+            torch.mm(layer, below, out=target)
 
     def backward(self, x: Tensor, features: list[Tensor], at: Tensor, wanted: list[Tensor]) -> Tensor:
         """From the gradient with respect to `out`: writes that of all weights, in `sizes`; returns it at the first layer's sums.
@@ -114,17 +99,11 @@ class _Network:
         Args:
             wanted: memory of each weight's gradient.
         """
-        below = torch.empty_like(features[-1][:-1])
-        of_last = wanted[-1].view_as(self._last) if len(at) == self.outputs else [wanted[-1].view_as(self._layers[-1])]
-        for (weight, lanes), target in zip(self._heads(at), of_last, strict=True):
-            torch.mm(at[:, lanes], features[-1][:, lanes].t(), out=target)
-            torch.mm(weight[:, :-1].t(), at[:, lanes], out=below[:, lanes])
-        for k in range(self.depth - 1, -1, -1):
+        for k in range(len(self._layers) - 1, -1, -1):
+            weight = self._layers[k]
+            torch.mm(at, features[k].t(), out=wanted[len(self._first) + k].view_as(weight))
+            below = weight[:, :-1].t() @ at
             at = torch.ops.aten.threshold_backward.grad_input(below, features[k][:-1], 0, grad_input=below)
-            if k:
-                weight = self._layers[k - 1]
-                torch.mm(at, features[k - 1].t(), out=wanted[len(self._first) + k - 1].view_as(weight))
-                below = weight[:, :-1].t() @ at
         for weight, rows, target in zip(self._first, self._rows, wanted, strict=False):
             torch.mm(at, x[rows].t(), out=target.view_as(weight))
         return at
@@ -205,9 +184,9 @@ class FusedGradient:
         for network in self._networks:
             network.refresh()
         weights, threads = self._memory(), torch.get_num_threads()
-        third, rest = batch.flow // 3, len(batch.x_o) - batch.flow
+        live, rest = batch.flow, len(batch.x_o) - batch.flow
         scale = 2 * factor / (3 * batch.drawn.sum())  # of the albedo's error, in its gradient
-        orders = [_order(0, third, 3, threads), *([_order(batch.flow, rest, 1, threads)] if rest else [])]
+        orders = [_order(0, live, threads), *([_order(live, rest, threads)] if rest else [])]
         found = [self._run(batch, order, weights, scale, whole=k == 0) for k, order in enumerate(orders)]
         self._give(found)
         nll, error = (sum(values) for values in zip(*((run.nll, run.error) for run in found), strict=True))
@@ -230,12 +209,12 @@ class FusedGradient:
             kept = self._works[whole] = tiles, _Work(order, networks, self._columns if whole else layout.own)
         work = kept[1]
         x, numbers, nodes = self._read(batch, order, weights, whole=whole)
-        raw = [torch.empty(tiles.number, raw_size(layout.knots, PERIODIC[j]), tiles.width) for j in range(first, STEPS)]
-        albedo, error = torch.empty(tiles.number, 3, tiles.width), torch.empty(tiles.number)
+        outputs = [tiles.space(network.outputs) for network in networks]
+        albedo, error = outputs[-1], torch.empty(tiles.number)
         beta, drawn = order.of_tiles(batch.beta), order.of_tiles(batch.drawn) * order.real.view(tiles.number, -1)
 
         def forward(k: int) -> None:
-            for j, (network, out) in enumerate(zip(networks, [*raw, albedo], strict=True)):
+            for j, (network, out) in enumerate(zip(networks, outputs, strict=True)):
                 network.forward(x[k], work.of_tile(j, k), out[k])
             at = albedo[k].add_(ALBEDO_OFFSET)
             away = functional.softplus(at) - beta[k].t()
@@ -244,7 +223,7 @@ class FusedGradient:
             at.sigmoid_().mul_(weighed).mul_(scale)
 
         for_tiles(forward, tiles.number)
-        nll, at_raw = self._splines(batch, order, raw, numbers) if whole else (torch.zeros(()), [])
+        nll, at_raw = self._splines(batch, order, outputs[:-1], numbers) if whole else (torch.zeros(()), [])
 
         def backward(k: int) -> None:
             targets, lanes = iter(work.wanted[k]), slice(k * tiles.width, (k + 1) * tiles.width)
@@ -278,14 +257,12 @@ class FusedGradient:
 
     def _splines(self, batch: Batch, order: Order, raw: list[Tensor], numbers: Float) -> tuple[Tensor, list[Tensor]]:
         """The first loss, and its gradient with respect to raw numbers."""
-        tiles, k = order.tiles, batch.flow
-        beta = batch.beta[:k].unflatten(0, (3, -1))
-        hero = torch.stack([beta[c, :, c] for c in range(3)]).flatten()  # of each row, in the channel that it trains
-        weight = hero.index_select(0, order.rows) * order.real * (-1 / k)
-        nll, gradients = torch.zeros(()), []
+        tiles, nll, gradients = order.tiles, torch.zeros(()), []
+        weight = (batch.beta.index_select(0, order.rows) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
+        channels = Array3f([_array(column) for column in weight])
         for j, values in enumerate(raw):
-            log_p, at = self._kernels.gradient(j, _array(values), numbers, _array(weight), tiles.opaque(), tiles.empty(values.shape[1]))
-            nll += torch.dot(weight, log_p.torch())
+            log_p, at = self._kernels.gradient(j, _array(values), numbers, channels, tiles.opaque(), tiles.empty(values.shape[1]))
+            nll += log_p.torch().sum()
             gradients.append(tiles.tensor(at))
         return nll, gradients
 

@@ -13,15 +13,12 @@ from .buffer import Batch
 def losses(model: Transport, batch: Batch) -> tuple[Tensor, Tensor]:
     """(negative log-likelihood of the exits weighted by throughput, squared error of the albedo), both scalars.
 
-    Each third of the rows with throughput trains one colour channel (a hero channel per row); the albedo sees all rows whose
-    viewer's ray was drawn.
+    Rows with throughput train all colour channels; the albedo sees all rows whose viewer's ray was drawn.
     """
     known = model.known(model.sites(batch.x_o, batch.w_o, batch.n, batch.occlusion))
     k = batch.flow
     s, exit_ = model.square(batch.x_o[:k], batch.n[:k], batch.u[:k], batch.w_i[:k])
-    beta = batch.beta[:k].unflatten(0, (3, -1))  # third c carries channel c
-    weight = torch.stack([beta[c, :, c] for c in range(3)]).flatten()
-    nll = -model.log_likelihood_thirds(known, s, exit_, batch.n[:k], weight) / k
+    nll = -model.log_likelihood(known, s, exit_, batch.n[:k], batch.beta[:k]) / (3 * k)
     error = (model.albedo_of(known) - batch.beta).square().mean(-1)
     return nll, (error * batch.drawn).sum() / batch.drawn.sum()
 

@@ -11,9 +11,7 @@ from functools import cache, cached_property
 import drjit as dr
 from drjit.llvm import Array3f, Float, UInt32
 
-from ..model.flow import PERIODIC
-from ..splines.llvm import Spline, with_gradient
-from ..splines.plain import raw_size
+from ..splines.llvm import with_gradient
 from . import geometry, tables
 from .geometry import Exit
 from .kernels import Batch, Kernels
@@ -95,16 +93,19 @@ class TrainingKernels(Kernels):
 
     @cached_property
     def gradient(self) -> Callable[..., tuple[Float, Float]]:
-        """(step j, raw numbers of one channel, s, weight, lanes of a tile, space) -> (log p, weight times its gradient by raw)."""
-        knots = self.layout.knots
+        """(step j, raw numbers, s, weights of the channels, lanes of a tile, space) -> (sum over channels of weight times log p, its
+        gradient with respect to the raw numbers).
+        """
 
-        def kernel(j: int, raw: Float, numbers: Float, weight: Float, width: UInt32, space: Float) -> tuple[Float, Float]:
+        def kernel(j: int, raw: Float, numbers: Float, weight: Array3f, width: UInt32, space: Float) -> tuple[Float, Float]:
             place = Place(dr.arange(UInt32, dr.width(weight)), width)
-            size = raw_size(knots, PERIODIC[j])
-            spline = Spline(raw, place.begin(size), knots, PERIODIC[j], width)
-            value, gradient = with_gradient(spline, place.read(numbers, STEPS, j, 1)[0])
-            place.write(space, size, [weight * x for x in gradient])
-            return value, space
+            s, total, rows = place.read(numbers, STEPS, j, 1)[0], Float(0), []
+            for spline, w in zip(self._splines(j, raw, place), weight, strict=True):
+                value, gradient = with_gradient(spline, s)
+                total += w * value
+                rows += [w * x for x in gradient]
+            place.write(space, self.layout.raw(j), rows)
+            return total, space
 
         return dr.freeze(kernel, warn_after=1000)
 

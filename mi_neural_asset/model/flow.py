@@ -16,7 +16,7 @@ from .config import ModelConfig
 from .coordinates import Exit
 from .encoding import Grid
 from .network import MLP
-from .summed import Loss, summed_thirds
+from .summed import Loss, summed
 
 PERIODIC = (False, True, False, True)
 
@@ -73,10 +73,15 @@ class Flow(nn.Module):
         """s of step j (0 to 3) in one channel of each row: z [N], raw [N, C, raw_size], channel [N] -> [N]."""
         return splines.sample(z, raw, self.knots, PERIODIC[j], channel)
 
-    def log_likelihood_thirds(self, inputs: Sequence[list[Tensor]], s: Tensor, weight: Tensor) -> Tensor:
-        """sum of weight [N] times log p(s), s [N, 4], of channel c for the c-th third of the rows, from the four steps' inputs."""
+    def log_likelihood(self, inputs: Sequence[list[Tensor]], s: Tensor, weight: Tensor) -> Tensor:
+        """sum over rows and channels of weight [N, 3] times log p(s), s [N, 4], from the four steps' inputs."""
 
         def loss(j: int) -> Loss:
-            return lambda raw, rows: splines.log_likelihood(s[rows, j], raw, weight[rows], self.knots, PERIODIC[j])
+            def of_slice(raw: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+                value = s[rows, j, None].expand(-1, raw.shape[1])
+                total, at = splines.log_likelihood(value.flatten(), raw.flatten(0, 1), weight[rows].flatten(), self.knots, PERIODIC[j])
+                return total, at.view_as(raw)
 
-        return sum(summed_thirds(self.steps[j], inputs[j], loss(j), len(s)) for j in range(4))
+            return of_slice
+
+        return sum(summed(self.steps[j], inputs[j], loss(j), len(s)) for j in range(4))

@@ -19,13 +19,12 @@ SLICE = 2048  # rows at most
 Loss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]  # (a network's outputs for some rows, which rows) -> (scalar, its gradient)
 
 
-def summed_thirds(network: MLP, inputs: Sequence[Tensor], loss: Loss, rows: int) -> Tensor:
-    """sum of loss(outputs of channel c [n, outputs], rows) over slices of the first `rows` rows, the c-th third of them for channel c.
+def summed(network: MLP, inputs: Sequence[Tensor], loss: Loss, rows: int) -> Tensor:
+    """sum of loss(outputs [n, channels, outputs], rows) over slices of the first `rows` rows.
 
     Args:
         inputs: columns of the network's input, [N, ...] each, N at least `rows`.
         loss: gives a sum over the rows it is given, and the gradient of that with respect to the outputs.
-        rows: a multiple of the number of channels.
 
     Returns:
         a scalar, differentiable with respect to the inputs and the network's parameters, once.
@@ -33,13 +32,10 @@ def summed_thirds(network: MLP, inputs: Sequence[Tensor], loss: Loss, rows: int)
     return _Sum.apply(loss, network, rows, len(inputs), *inputs, *network.parameters())
 
 
-def _slices(rows: int, channels: int) -> Iterator[tuple[int, slice]]:
-    """(channel, rows) of all slices."""
-    third = rows // channels
-    size = -(-third // max(1, -(-third // SLICE)))
-    for channel in range(channels):
-        for k in range(0, third, max(size, 1)):
-            yield channel, slice(channel * third + k, channel * third + min(k + size, third))
+def _slices(rows: int) -> Iterator[slice]:
+    """Slices of about equal size."""
+    size = -(-rows // max(1, -(-rows // SLICE)))
+    return (slice(k, min(k + size, rows)) for k in range(0, rows, max(size, 1)))
 
 
 class _Sum(torch.autograd.Function):
@@ -50,8 +46,8 @@ class _Sum(torch.autograd.Function):
         run = _Run(network, [part.shape[1] for part in inputs], learned)
         wanted = inputs[0].new_zeros(inputs[0].shape[0], run.first.shape[1])
         total = inputs[0].new_zeros(())
-        for channel, which in _slices(rows, network.channels):
-            total += run(torch.cat([part[which] for part in inputs], -1), channel, which, loss, wanted[which])
+        for which in _slices(rows):
+            total += run(torch.cat([part[which] for part in inputs], -1), which, loss, wanted[which])
         at_inputs: list[Tensor | None] = [None] * count
         for k, part in zip(learned, wanted.split([inputs[k].shape[1] for k in learned], -1), strict=True):
             at_inputs[k] = part
@@ -75,33 +71,27 @@ class _Run:
 
     def __init__(self, network: MLP, widths: list[int], learned: list[int]) -> None:
         self.gradients = [torch.zeros_like(p) for p in network.parameters()]  # weight and bias of each layer
-        self._hidden = [(layer.weight.detach(), layer.bias.detach()) for layer in network.hidden]
-        shape = (network.channels, network.outputs)
-        self._last = [p.detach().unflatten(0, shape) for p in (network.last.weight, network.last.bias)]
-        self._at_last = [g.unflatten(0, shape) for g in self.gradients[-2:]]
+        self._layers = [(layer.weight.detach(), layer.bias.detach()) for layer in [*network.hidden, network.last]]
+        self._shape = network.channels, network.outputs
         begins = [sum(widths[:k]) for k in learned]
         weight = network.hidden[0].weight.detach()
         self.first = torch.cat([weight[:, :0], *(weight[:, b : b + widths[k]] for b, k in zip(begins, learned, strict=True))], -1)
 
-    def __call__(self, x: Tensor, channel: int, rows: slice, loss: Loss, at_x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, rows: slice, loss: Loss, at_x: Tensor) -> Tensor:
         """The loss of one slice; writes the gradient with respect to the learned inputs to `at_x`."""
-        values = [x]
-        for weight, bias in self._hidden:
-            values.append(torch.addmm(bias, values[-1], weight.t()).relu_())
-        weight, bias = (p[channel] for p in self._last)
-        value, at = loss(torch.addmm(bias, values[-1], weight.t()), rows)
-        self._add([g[channel] for g in self._at_last], at, values[-1])
-        at = at @ weight
-        for k in range(len(self._hidden) - 1, -1, -1):
-            at = torch.ops.aten.threshold_backward.grad_input(at, values[k + 1], 0, grad_input=at)
-            self._add(self.gradients[2 * k : 2 * k + 2], at, values[k])
+        values = [x]  # what each layer reads
+        for k, (weight, bias) in enumerate(self._layers):
+            values.append(torch.addmm(bias, values[k], weight.t()))
+            if k < len(self._layers) - 1:
+                values[-1].relu_()
+        value, at = loss(values.pop().unflatten(-1, self._shape), rows)
+        at = at.flatten(1)
+        for k in range(len(self._layers) - 1, -1, -1):
+            of_weight, of_bias = self.gradients[2 * k : 2 * k + 2]
+            of_weight.addmm_(at.t(), values[k])
+            of_bias += at.sum(0)
             if k:
-                at = at @ self._hidden[k][0]
+                at = at @ self._layers[k][0]
+                at = torch.ops.aten.threshold_backward.grad_input(at, values[k], 0, grad_input=at)
         torch.mm(at, self.first, out=at_x)
         return value
-
-    @staticmethod
-    def _add(gradients: list[Tensor], at: Tensor, values: Tensor) -> None:
-        of_weight, of_bias = gradients
-        of_weight.addmm_(at.t(), values)
-        of_bias.add_(at.sum(0))

@@ -114,11 +114,11 @@ class Transport(nn.Module):
         """Columns of the input of step 4."""
         return self.flow.inputs_4([*known[3], *features[2:]], exit_, features[1], s3)
 
-    def log_likelihood_thirds(self, known: list[list[Tensor]], s: Tensor, exit_: Exit, n: Tensor, weight: Tensor) -> Tensor:
-        """sum of weight [K] times log p(s) of channel c for the c-th third of the first K rows (training): s [K, 4], n [K, 3]."""
+    def log_likelihood(self, known: list[list[Tensor]], s: Tensor, exit_: Exit, n: Tensor, weight: Tensor) -> Tensor:
+        """sum of weight [K, 3] times log p(s) over channels and the first K rows (training): s [K, 4], n [K, 3]."""
         known = [[column[: len(s)] for column in columns] for columns in known]
         features = self.exit_features(known, exit_, n)
-        return self.flow.log_likelihood_thirds(
+        return self.flow.log_likelihood(
             [self.inputs_1(known), self.inputs_2(known, s[:, 0]), self.inputs_3(known, exit_, features),
              self.inputs_4(known, exit_, features, s[:, 2])], s, weight,
         )  # fmt: skip
