@@ -25,12 +25,8 @@ SEAL = Path(__file__).resolve().parent.parent / "scenes" / "seal.xml"
 
 
 def multiply_adds(model, rows: int, flow_rows: int) -> int:  # noqa: ANN001
-    """Of the networks in one step, forward: hero channels only in the flow's last layers."""
-    albedo = sum(p.numel() for p in model.albedo_net.parameters() if p.ndim == 2)
-    flow = 0
-    for network in model.flow.steps:
-        last = network.last.weight.numel()
-        flow += sum(p.numel() for p in network.parameters() if p.ndim == 2) - last + last // network.channels
+    """Of the networks in one step, forward."""
+    albedo, flow = (sum(p.numel() for p in part.parameters() if p.ndim == 2) for part in (model.albedo_net, model.flow.steps))
     return rows * albedo + flow_rows * flow
 
 

@@ -80,7 +80,7 @@ def main() -> None:
         "samples per pixel": ((1, 4, 16, 64, 256), lambda n: picture(spp=n)),
         "pixels along an edge, squared": ((32**2, 64**2, 128**2, 256**2), lambda n: picture(size=math.isqrt(n))),
         "copies": ((1, 4, 16, 64), lambda n: picture(copies=n)),
-        "rows of a batch": ((1023, 4095, 8193, 16383), lambda n: steps(options.scene, n, 5 if quick else 20)),
+        "rows of a batch": ((1024, 4096, 8192, 16384), lambda n: steps(options.scene, n, 5 if quick else 20)),
     }
     for name, (numbers, cost) in work.items():
         numbers = (numbers[0], numbers[-2]) if quick else numbers

@@ -127,7 +127,7 @@ def alone(scene: dict, size: int) -> dict:
 
 
 class Joined:
-    """Batches of several buffers as one: its thirds are those of all, and so are the rows without throughput."""
+    """Batches of several buffers as one: first the rows with throughput of all, then those without."""
 
     def __init__(self, buffers: list) -> None:
         self._buffers = buffers
@@ -143,10 +143,10 @@ class Joined:
             if buffer.generation < latest:
                 buffer.seek(latest, 0)
         batches = [buffer.next() for buffer in self._buffers]
-        third = batches[0].flow // 3
-        ends = [0, third, 2 * third, 3 * third, None]
-        parts = [b.rows(torch.arange(len(b.x_o))[start:end]) for start, end in zip(ends, ends[1:]) for b in batches]  # noqa: B905
-        return replace(joined(parts), flow=sum(b.flow for b in batches))
+        rows = [torch.arange(len(b.x_o)) for b in batches]
+        alive = [b.rows(r[: b.flow]) for b, r in zip(batches, rows, strict=True)]
+        dead = [b.rows(r[b.flow :]) for b, r in zip(batches, rows, strict=True)]
+        return replace(joined([*alive, *dead]), flow=sum(b.flow for b in batches))
 
 
 def command(folder: Path, steps: str) -> int:

@@ -19,7 +19,7 @@ class BakeConfig:
     group: int = 1  # paths of each viewer's ray (far field: from them values of F' are made)
     cap: float = 0.0  # far field: half-angle of the caps over which F' is averaged, degrees
     steps: int = 6000  # optimisation steps
-    batch: int = 8193  # paths of non-zero throughput a step; a multiple of three (one third a colour channel)
+    batch: int = 8192  # paths of non-zero throughput a step
     learning_rate: float = 4e-3  # Adam's, at its peak
     matrix_rate: float = 0.03  # Muon's, for hidden matrices, at its peak; 0: Adam for all
     warmup: int = 50  # steps of linear warm-up
@@ -32,20 +32,18 @@ class BakeConfig:
     probe_paths: int = 1 << 21  # for the tables of the probes; a short bake takes fewer
 
     def __post_init__(self) -> None:
-        if self.batch % 3 or self.batch <= 0:
-            raise ValueError(f"BakeConfig.batch: expected a positive multiple of 3, got {self.batch}")
         if self.kind == "far_field" and not (self.group > 1 and 0 < self.cap < 90):
             raise ValueError(f"BakeConfig: far_field needs a group of paths and a cap, got {self.group} and {self.cap}")
         for name in ("buffer", "validation"):
             if getattr(self, name) % self.group:
                 raise ValueError(f"BakeConfig.{name}: expected a multiple of the group {self.group}, got {getattr(self, name)}")
-        for name in ("steps", "buffer", "reuse", "validation", "group", "probe_paths"):
+        for name in ("steps", "batch", "buffer", "reuse", "validation", "group", "probe_paths"):
             if getattr(self, name) < 1:
                 raise ValueError(f"BakeConfig.{name}: expected at least 1, got {getattr(self, name)}")
 
     def share(self, processes: int) -> BakeConfig:
         """The part of each of several processes: batch and buffer are divided, and rounded up."""
-        batch, buffer = (unit * -(-size // (unit * processes)) for unit, size in ((3, self.batch), (self.group, self.buffer)))
+        batch, buffer = (unit * -(-size // (unit * processes)) for unit, size in ((1, self.batch), (self.group, self.buffer)))
         return dataclasses.replace(self, batch=batch, buffer=buffer)
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,7 +55,7 @@ PRESETS: dict[str, BakeConfig] = {
     "preview": BakeConfig(),
     "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288),
     "paper": BakeConfig(
-        ModelConfig.paper(), steps=240_000, batch=32766, learning_rate=5e-4, matrix_rate=0.0, warmup=0, cosine=False, ema=0.0,
+        ModelConfig.paper(), steps=240_000, batch=32768, learning_rate=5e-4, matrix_rate=0.0, warmup=0, cosine=False, ema=0.0,
         buffer=1 << 22, reuse=1, reciprocity=False,
     ),
 }
