@@ -5,8 +5,8 @@
 A step consists of its share of the path generation and of the distances to the asset itself, the losses with their gradient,
 and the optimiser.  Prints the median time of each, and beside the losses the arithmetic limit: the multiply-adds of the
 networks, forward and twice backward, at the rate of a large matrix product that is measured in the same run; and, in turns with
-ours, the time of the same gradient by torch alone: its own gradient of the losses, splines by the plain twin.  At the end the same for
-a few steps of the preset `paper`, and what its 240000 steps would take (`bake.paper_s` in the file).
+ours, the time of the same gradient by torch alone: its own gradient of the losses, splines by the plain twin.  Then the same with
+16 knots and 12288 rows, and for a few steps of the preset `paper`, and what its 240000 steps would take (`bake.paper_s` in the file).
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ def main() -> None:
 
     on, rows = machine(), []
     print(json.dumps(on))
-    for name, steps in (("preview", 10 if options.quick else options.steps), ("paper", 2 if options.quick else 5)):
-        config = preset(name)
+    few, many = (2, 10) if options.quick else (5, options.steps)
+    larger = dataclasses.replace(preset("preview", knots=16), batch=12288)
+    for name, config, steps in (("preview", preset("preview"), many), ("preview, 16 knots, 12288 rows", larger, many),
+                                ("paper", preset("paper"), few)):  # fmt: skip
         config = dataclasses.replace(config, buffer=min(config.buffer, 1 << 17)) if name == "paper" or options.quick else config
         medians, work, batch = measure(options.scene, config, steps)
         with torch_at_work():

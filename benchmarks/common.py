@@ -52,6 +52,15 @@ def seconds(function: Callable[[], object], repetitions: int) -> float:
     return statistics.median(times[1:])
 
 
+def in_turns(functions: list[Callable[[], object]], repetitions: int) -> list[float]:
+    """Median times of several functions that are called in turns, so that all meet the same minutes of a shared machine."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repetitions):
+        for function, found in zip(functions, times, strict=True):
+            found.append(seconds(function, 1))
+    return [statistics.median(found) for found in times]
+
+
 def product_rate(device: str) -> float:
     """Multiply-adds per second of a large float32 matrix product."""
     import torch

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from common import machine, product_rate, row, seconds, write_json
+from common import in_turns, machine, row, seconds, write_json
 
 import mi_neural_asset
 
@@ -85,8 +85,10 @@ def multiply_adds(model, shares: bool) -> dict[str, int]:  # noqa: ANN001
     return {"albedo, u_i": begin, "w_i": fourth, "light from u_i": fourth, "light from x_o": second + third + fourth}
 
 
-def products(asset, count: int, repetitions: int) -> float:  # noqa: ANN001
-    """Multiply-adds per second of the fourth network alone, from its first sums to raw numbers, as the engine `drjit` makes them."""
+def products(asset, count: int, repetitions: int) -> tuple[float, float]:  # noqa: ANN001
+    """Multiply-adds per second of the fourth network alone, from its first sums to raw numbers, as the engine `drjit` makes them, and of
+    a large product: measured in turns.
+    """
     import torch
 
     from mi_neural_asset.fused.network import Chain
@@ -100,8 +102,10 @@ def products(asset, count: int, repetitions: int) -> float:  # noqa: ANN001
         chain.begin(tiles.width).copy_(sums[k])
         chain.finish(raw[k])
 
-    time_ = seconds(lambda: for_tiles(work, tiles.number), repetitions)
-    return sum(p.numel() for p in network.parameters() if p.ndim == 2 and p.shape[1] == chain.width) * count / time_
+    large = torch.rand(2048, 2048)
+    alone, product = in_turns([lambda: for_tiles(work, tiles.number), lambda: large @ large], 5 * repetitions)
+    work_of_lane = sum(p.numel() for p in network.parameters() if p.ndim == 2 and p.shape[1] == chain.width)
+    return work_of_lane * count / alone, len(large) ** 3 / product
 
 
 def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str) -> tuple[float, int]:  # noqa: ANN001
@@ -138,10 +142,10 @@ def main() -> None:
     mi_neural_asset.register()
     asset = mi_neural_asset.load(options.asset)
     count, repetitions, few = (1 << 15, 2, 1) if options.quick else (options.events, options.repetitions, 4)
-    on, rows, rate = machine(), [], product_rate("cpu")
+    on, rows = machine(), []
     print(json.dumps(on))
+    alone, rate = products(asset, count, repetitions)
     print(f"matrix product: {rate / 1e9:.1f} G multiply-adds/s")
-    alone = products(asset, count, repetitions)
     print(f"networks alone, tile by tile: {alone / 1e9:.1f} G multiply-adds/s, {alone / rate:.0%} of that")
     rows.append(row("render.networks", alone, "multiply-adds/s", rate))
     costs = multiply_adds(asset.model(), isinstance(prepared(asset, "cpu", options.engine).engine, FusedEngine))

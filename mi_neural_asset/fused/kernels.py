@@ -69,7 +69,7 @@ class Some:
     width: UInt32
 
 
-def _frozen(kernel: Callable) -> Callable:
+def frozen(kernel: Callable) -> Callable:
     """Recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
     return dr.freeze(kernel, warn_after=1000)
 
@@ -156,7 +156,7 @@ class Kernels:
             target.write(space, width, Place(some.lanes, batch.width).read(sums, (STEPS - 1) * width, (j - 1) * width, width))
             return space
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
@@ -166,7 +166,7 @@ class Kernels:
             Place(lane, batch.width).write(space, self.layout.site, self._site_rows(weights, batch, lane))
             return space
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def first(self) -> Callable[..., tuple[First, Float]]:
@@ -186,7 +186,7 @@ class Kernels:
             place.write(space, self.layout.second, self._second_rows(weights, batch, lane, s1))
             return First(α, choice, channel, s1, log_p), space
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def second(self) -> Callable[..., tuple[Second, Float]]:
@@ -203,7 +203,7 @@ class Kernels:
             place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, batch.w_o, exit_))
             return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def draw_third(self) -> Callable[..., tuple]:
@@ -218,7 +218,7 @@ class Kernels:
             target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
             return s3, log_p + geometry.log_direction_density(s3), rows
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def draw_fourth(self) -> Callable[..., tuple[Array3f, Array3f, Float]]:
@@ -235,7 +235,7 @@ class Kernels:
             w = geometry.direction(s3, s4, _take(second.d, lanes), _take(batch.n, lanes))
             return w, _take(second.factor, lanes) * p / density, density
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def evaluate_third(self) -> Callable[..., tuple]:
@@ -247,7 +247,7 @@ class Kernels:
             d, n = (_take(value, some.lanes) for value in (second.d, batch.n))
             return self._third(weights, raw, spot, place, d, n, w, rows, target)
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def evaluate_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
@@ -258,7 +258,7 @@ class Kernels:
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
             return _take(second.factor, some.lanes) * p, dr.dot(_take(second.mixture, some.lanes), p)
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def ray_first(self) -> Callable[..., tuple]:
@@ -272,7 +272,7 @@ class Kernels:
             log_p = self._log_density(0, raw, place, s1)
             return s1, s2, log_p, rows
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def ray_second(self) -> Callable[..., tuple]:
@@ -290,7 +290,7 @@ class Kernels:
             target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, w_o, exit_))
             return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def ray_third(self) -> Callable[..., tuple]:
@@ -301,7 +301,7 @@ class Kernels:
             target = Place(dr.arange(UInt32, dr.width(w)), some.width)
             return self._third(weights, raw, spot, target, d, _take(batch.n, some.lanes), w, rows, target)
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
     @cached_property
     def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
@@ -312,7 +312,7 @@ class Kernels:
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
             return value * p, dr.dot(mixture, p)
 
-        return _frozen(kernel)
+        return frozen(kernel)
 
 
 @cache

@@ -14,7 +14,7 @@ from drjit.llvm import Array3f, Float, UInt32
 from ..splines.llvm import with_gradient
 from . import geometry, tables
 from .geometry import Exit
-from .kernels import Batch, Kernels
+from .kernels import Batch, Kernels, frozen
 from .layout import STEPS, Layout, Weights
 from .tables import Rows
 from .tiles import Place
@@ -67,7 +67,7 @@ class TrainingKernels(Kernels):
             _write(nodes, Place(lane, paths.count), self._site_nodes(batch))
             return space, nodes
 
-        return dr.freeze(kernel, warn_after=1000)
+        return frozen(kernel)
 
     @cached_property
     def whole_paths(self) -> Callable[..., tuple[Float, Float, Nodes]]:
@@ -89,7 +89,7 @@ class TrainingKernels(Kernels):
             _write(nodes, Place(lane, paths.count), found)
             return space, numbers, nodes
 
-        return dr.freeze(kernel, warn_after=1000)
+        return frozen(kernel)
 
     @cached_property
     def gradient(self) -> Callable[..., tuple[Float, Float]]:
@@ -107,7 +107,7 @@ class TrainingKernels(Kernels):
             place.write(space, self.layout.raw(j), rows)
             return total, space
 
-        return dr.freeze(kernel, warn_after=1000)
+        return frozen(kernel)
 
 
 def _vectors(column: Float, rows: UInt32) -> Array3f:
