@@ -360,3 +360,16 @@ def test_progress_estimates_the_remaining_time(capsys, monkeypatch: pytest.Monke
 def test_nap_train_takes_the_kind_of_model(llvm) -> None:  # noqa: ANN001
     integrator = llvm.load_dict({"type": "nap_train", "kind": "far_field", "weights": "a.pt", "steps": 3})
     assert integrator.settings["kind"] == "far_field" and integrator.settings["steps"] == 3
+
+
+def test_rows_of_neighbours_are_neighbours() -> None:
+    """An order of all points in which the next one is much nearer than any other."""
+    from mi_neural_asset.baking.buffer import _along_a_curve
+
+    points = 2 * torch.rand(4096, 3, generator=torch.Generator().manual_seed(0)) - 1
+    order = _along_a_curve(points)
+    assert torch.equal(order.sort().values, torch.arange(4096))
+    near, far = ((p[1:] - p[:-1]).norm(dim=-1).mean() for p in (points[order], points))
+    assert near < 0.15 * far
+    edge = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0], [1.5, -2.0, 0.0]])  # on the cube and beyond
+    assert _along_a_curve(edge).tolist()[0] == 1

@@ -60,11 +60,22 @@ def training_rows(paths: Paths, model: Transport, center: Tensor, scale: float, 
     if model.config.separate_direct:
         beta = torch.where(paths.direct[:, None], 0.0, beta)
     known = (paths.status <= 1).nonzero()[:, 0]  # exited or absorbed
+    known = known[_along_a_curve((paths.x_o[known] - center) / scale)]  # batches are shuffled anyway
     x_o, x_i = ((p[known] - center) / scale for p in (paths.x_o, paths.x_i))
     u, _ = model.proxy.exit(x_i, paths.w_i[known])
     n = paths.n[known]
     around = occlusion.tensor(to_vector(x_o, mi.Point3f), to_vector(n), x_o.device)
     return Batch(x_o, paths.w_o[known], n, u, paths.w_i[known], beta[known], around, torch.ones(len(x_o)))
+
+
+def _along_a_curve(points: Tensor, bits: int = 10) -> Tensor:
+    """An order of points in [-1, 1]^3, [N, 3], in which neighbours are near each other (Morton): their rays visit the same memory."""
+    cells = ((points + 1) * (1 << (bits - 1))).long().clamp(0, (1 << bits) - 1)
+    place = torch.zeros_like(cells[:, 0])
+    for bit in range(bits):
+        for axis in range(3):
+            place |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return place.argsort(stable=True)
 
 
 def joined(parts: list[Batch]) -> Batch:
