@@ -74,7 +74,7 @@ def growing_batch() -> Any:  # noqa: ANN401
 
     def grow(self, progress: float):  # noqa: ANN001, ANN202
         full = self.config.batch
-        self.buffer._batch = full if progress > 0.5 else full // 9 * 3
+        self.buffer._batch = full if progress > 0.5 else full // 3
         return advance(self, progress)
 
     return replaced(Trainer, "advance", grow)
