@@ -22,7 +22,7 @@ class BakeConfig:
     batch: int = 4096  # paths of non-zero throughput a step
     learning_rate: float = 4e-3  # Adam's, at its peak
     matrix_rate: float = 0.03  # Muon's, for hidden matrices, at its peak; 0: Adam for all
-    warmup: int = 100  # steps of linear warm-up
+    warmup: int = 50  # steps of linear warm-up
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
     ema: float = 0.999  # decay of the averaged weights that become the asset; 0: none
     buffer: int = 1 << 18  # paths generated at once
