@@ -1,4 +1,4 @@
-"""The flow: drawing agrees with its density, the density is normalised, the training loss by thirds equals that of all channels."""
+"""The flow: drawing agrees with its density, the density is normalised, the training loss by slices equals torch's."""
 
 import itertools
 

@@ -15,9 +15,9 @@ from drjit.llvm import Array3f, Float, UInt32
 from torch import Tensor
 from torch.nn import functional
 
-from ..fused.layout import STEPS, Inputs, Layout, Weights
+from ..fused.layout import STEPS, Inputs, Layout, Weights, grids
 from ..fused.network import first_columns, with_bias
-from ..fused.tiles import LANES, Tiles, for_tiles
+from ..fused.tiles import LANES, Tiles, for_tiles, memory_of
 from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
 from ..model.probes import CHANNELS
@@ -185,12 +185,12 @@ class FusedGradient:
             network.refresh()
         weights, threads = self._memory(), torch.get_num_threads()
         live, rest = batch.flow, len(batch.x_o) - batch.flow
-        scale = 2 * factor / (3 * batch.drawn.sum())  # of the albedo's error, in its gradient
+        numbers = CHANNELS * batch.drawn.sum()  # that the albedo's error is a mean over
         orders = [_order(0, live, threads), *([_order(live, rest, threads)] if rest else [])]
-        found = [self._run(batch, order, weights, scale, whole=k == 0) for k, order in enumerate(orders)]
+        found = [self._run(batch, order, weights, 2 * factor / numbers, whole=k == 0) for k, order in enumerate(orders)]
         self._give(found)
         nll, error = (sum(values) for values in zip(*((run.nll, run.error) for run in found), strict=True))
-        return nll, error / (3 * batch.drawn.sum())
+        return nll, error / numbers
 
     def _memory(self) -> Weights:
         probes = self._model.probes
@@ -200,7 +200,7 @@ class FusedGradient:
         return self._weights[1].now(self._model)
 
     def _run(self, batch: Batch, order: Order, weights: Weights, scale: Tensor, *, whole: bool) -> _Found:
-        """Forward and backward; not `whole`: of the albedo alone."""
+        """Forward and backward; not `whole`: of the albedo alone, whose gradient is `scale` times its error's distance."""
         layout, tiles = self._layout, order.tiles
         first = 0 if whole else STEPS
         networks = self._networks[first:]
@@ -245,9 +245,10 @@ class FusedGradient:
         """(rows of tiles, s, nodes and their weights [nodes, lanes])."""
         layout, tiles = self._layout, order.tiles
         columns = (batch.x_o, batch.w_o, batch.n, batch.u, batch.w_i, batch.occlusion)
-        paths = Paths(*map(_array, columns), UInt32(order.rows.view(torch.uint32)), tiles.opaque(), dr.opaque(UInt32, order.lanes))
+        paths = Paths(*map(memory_of, columns), UInt32(order.rows.view(torch.uint32)), tiles.opaque(), dr.opaque(UInt32, order.lanes))
         count = PLANES + FACES + (2 * ENDS + FACES if whole else 0)
-        nodes = Nodes(UInt32(torch.empty(count * order.lanes, dtype=torch.int32).view(torch.uint32)), _space(count * order.lanes))
+        places = torch.empty(count * order.lanes, dtype=torch.int32)
+        nodes = Nodes(UInt32(places.view(torch.uint32)), memory_of(torch.empty(count * order.lanes)))
         if whole:
             x, numbers, nodes = self._kernels.whole_paths(weights, paths, tiles.empty(layout.paths), tiles.empty(STEPS), nodes)
         else:
@@ -259,9 +260,9 @@ class FusedGradient:
         """The first loss, and its gradient with respect to raw numbers."""
         tiles, nll, gradients = order.tiles, torch.zeros(()), []
         weight = (batch.beta.index_select(0, order.rows) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
-        channels = Array3f([_array(column) for column in weight])
+        channels = Array3f([memory_of(column) for column in weight])
         for j, values in enumerate(raw):
-            log_p, at = self._kernels.gradient(j, _array(values), numbers, channels, tiles.opaque(), tiles.empty(values.shape[1]))
+            log_p, at = self._kernels.gradient(j, memory_of(values), numbers, channels, tiles.opaque(), tiles.empty(values.shape[1]))
             nll += log_p.torch().sum()
             gradients.append(tiles.tensor(at))
         return nll, gradients
@@ -279,13 +280,10 @@ class FusedGradient:
 
     def _to_grids(self, found: list[_Found]) -> None:
         """What the grids' nodes get: each unit of work has rows of a table for itself."""
-        model, layout = self._model, self._layout
-        f, sites = layout.features, (STEPS + 1) * layout.own
-        flow = model.flow
-        grids = [model.position_grid, model.direction_grid, flow.s1_grid, flow.exit_grid, flow.s3_grid]
-        for grid in grids:
-            grid.table.grad = torch.zeros_like(grid.table)
-        position, direction, s1, exit_, s3 = (grid.table.grad for grid in grids)
+        f, sites, tables = self._layout.features, (STEPS + 1) * self._layout.own, [grid.table for grid in grids(self._model)]
+        for table in tables:
+            table.grad = torch.zeros_like(table)
+        position, direction, s1, exit_, s3 = (table.grad for table in tables)
         begin = PLANES + FACES
 
         def add(table: Tensor, of: int, first: int, count: int, values: Tensor) -> None:
@@ -314,12 +312,3 @@ class FusedGradient:
                 add(s3, 0, begin + ENDS + FACES, ENDS, columns[:, 3 * f :])
 
         for_tiles(unit, 5)
-
-
-def _space(count: int) -> Float:
-    return Float(torch.empty(count))
-
-
-def _array(tensor: Tensor) -> Float:
-    """A tensor's memory."""
-    return Float(tensor.reshape(-1) if tensor.numel() else torch.zeros(1))  # a frozen function's argument cannot be empty

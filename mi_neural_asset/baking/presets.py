@@ -43,8 +43,8 @@ class BakeConfig:
 
     def share(self, processes: int) -> BakeConfig:
         """The part of each of several processes: batch and buffer are divided, and rounded up."""
-        batch, buffer = (unit * -(-size // (unit * processes)) for unit, size in ((1, self.batch), (self.group, self.buffer)))
-        return dataclasses.replace(self, batch=batch, buffer=buffer)
+        buffer = self.group * -(-self.buffer // (self.group * processes))
+        return dataclasses.replace(self, batch=-(-self.batch // processes), buffer=buffer)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and provenance."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import mitsuba as mi
 import torch
 from drjit.llvm import Float, UInt32
-from torch import Tensor
 
+from ..model.encoding import Grid
 from ..model.flow import PERIODIC
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS
 from ..model.transport import Transport
@@ -19,6 +19,7 @@ from ..splines.llvm import MAX_KNOTS
 from ..splines.plain import raw_size
 from . import tables
 from .tables import words
+from .tiles import memory_of
 
 PLAIN = 7  # numbers about (x_o, w_o) for all networks: n, w_o, cos(theta_o)
 DEPARTURE, VIEW, ABOUT_EXIT = 3, 3, 5  # for networks 3 and 4: how w_i departs from d, w_o as seen from there, u_i
@@ -118,20 +119,20 @@ class Weights:
         rings = model.probes.rings_of_bands() if model.probes else nothing.byte()
         planes = _half_spaces(model)
         proxy = torch.tensor(planes) if planes else torch.tensor([model.proxy.radius])
-        return cls(*_grids(model), _flat(bands), words(rings), _flat(departures), _flat(proxy))
+        return cls(*_read(model), memory_of(bands), words(rings), memory_of(departures), memory_of(proxy))
 
     def now(self, model: Transport) -> Weights:
         """The same tables with the grids as they are now."""
-        return Weights(*_grids(model), self.bands, self.rings, self.departures, self.proxy)
+        return Weights(*_read(model), self.bands, self.rings, self.departures, self.proxy)
 
 
-def _flat(tensor: Tensor) -> Float:
-    return Float(tensor.detach().reshape(-1))
+def grids(model: Transport) -> list[Grid]:
+    """A model's grids in the order of `Weights`."""
+    return [model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid, model.flow.s3_grid]
 
 
-def _grids(model: Transport) -> list[Float]:
-    return [_flat(grid.table) for grid in (model.position_grid, model.direction_grid, model.flow.s1_grid, model.flow.exit_grid,
-                                           model.flow.s3_grid)]  # fmt: skip
+def _read(model: Transport) -> list[Float]:
+    return [memory_of(grid.table) for grid in grids(model)]
 
 
 def _half_spaces(model: Transport) -> list[list[float]]:

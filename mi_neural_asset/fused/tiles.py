@@ -56,6 +56,11 @@ class Tiles:
         return dr.opaque(UInt32, self.width)
 
 
+def memory_of(tensor: Tensor) -> Float:
+    """A tensor's numbers, one after the other, shared with torch; a frozen function's argument cannot be empty."""
+    return Float(tensor.detach().reshape(-1) if tensor.numel() else torch.zeros(1))
+
+
 class Place:
     """Inside a kernel: where lanes find their numbers.
 

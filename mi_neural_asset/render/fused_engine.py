@@ -18,7 +18,7 @@ from torch import Tensor
 from ..fused.kernels import Batch, First, Second, Some, kernels
 from ..fused.layout import STEPS, Inputs, Layout, Weights
 from ..fused.network import Chain, first_columns
-from ..fused.tiles import LANES, Tiles, for_tiles
+from ..fused.tiles import LANES, Tiles, for_tiles, memory_of
 from ..interop import to_columns
 from .engine import Networks
 
@@ -113,7 +113,7 @@ class FusedEngine(Networks):
 
         site = tiles.tensor(sites)
         for_tiles(work, tiles.number)
-        return _array(sums), _array(albedo), _array(raw)
+        return memory_of(sums), memory_of(albedo), memory_of(raw)
 
     def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, *, picked: bool = False) -> Float:
         """Raw numbers of step j (1 to 3) from sums over the sites and what it reads besides.
@@ -133,7 +133,7 @@ class FusedEngine(Networks):
 
         known, beside = tiles.tensor(sums), tiles.tensor(rows)
         for_tiles(work, tiles.number)
-        return _array(raw)
+        return memory_of(raw)
 
     def exit_point(self, event: Event) -> mi.Point3f:
         """u_i, normalised."""
@@ -214,11 +214,6 @@ class FusedEngine(Networks):
         s4, log_p, rows = run.ray_third(weights, batch, some, raw_3, spot, d, Array3f(ray[3:]), tiles.empty(layout.fourth))
         value, of_w = run.ray_fourth(some, self._some(3, part, some, tiles, rows), s4, log_p, value, mixture)
         return value, density, of_w
-
-
-def _array(tensor: Tensor) -> Float:
-    """A tensor's memory."""
-    return Float(tensor.view(-1))
 
 
 def _lanes(column: Tensor, begin: int, end: int) -> Float:
