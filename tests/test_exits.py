@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from oracle import random_asset, uniform_asset, uniform_rays
 from scipy import stats
+from scipy.stats import qmc
 from test_render import ALBEDO, LAMP_AT, LAMP_SIZE, RADIUS, scene_of
 from zstats import assert_same_mean, mean_and_error
 
@@ -53,26 +54,49 @@ def rays(count: int) -> tuple[np.ndarray, np.ndarray]:
     return RADIUS * n, w
 
 
-def integral(kind: str) -> np.ndarray:
-    """L_o of the uniform-ray asset: albedo times the mean radiance over the rays, without Mitsuba."""
-    u, w = rays(1 << 21)
-    way = LAMP_AT - u
-    if kind == "sphere":
-        along = (way * w).sum(-1)
-        hit = ((way - along[:, None] * w) ** 2).sum(-1) < BALL_RADIUS**2
-        return ALBEDO * 50.0 * (hit & (along > 0)).mean()
-    if kind == "mesh":
-        near, far = np.sort([(way - CUBE_SIZE) / w, (way + CUBE_SIZE) / w], axis=0)
-        return ALBEDO * 10.0 * ((near.max(-1) < far.min(-1)) & (far.min(-1) > 0)).mean()
+def surface(kind: str, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Of an area light: points [N, 3], normals there, radiance [N] and the area; z: uniform numbers [N, 3]."""
+    x, y, choice = *(2 * z.T[:2] - 1), z[:, 2]
     if kind == "textured":
         axis = -LAMP_AT / np.linalg.norm(LAMP_AT)
         left = np.cross([0, 1, 0], axis)
         left /= np.linalg.norm(left)
-        t = (way @ axis) / (w @ axis)
-        at = t[:, None] * w - way
-        x, y = (at @ left) / LAMP_SIZE, (at @ np.cross(axis, left)) / LAMP_SIZE
-        checks = np.where((x > 0) == (y > 0), 4.0, 30.0)
-        return ALBEDO * (checks * ((np.abs(x) < 1) & (np.abs(y) < 1) & (t > 0) & (w @ axis < 0))).mean()
+        p = LAMP_AT + LAMP_SIZE * (x[:, None] * left + y[:, None] * np.cross(axis, left))
+        return p, np.broadcast_to(axis, p.shape), np.where((x > 0) == (y > 0), 4.0, 30.0), (2 * LAMP_SIZE) ** 2
+    if kind == "sphere":
+        across, phi = np.sqrt(1 - x**2), np.pi * y
+        n = np.stack([across * np.cos(phi), across * np.sin(phi), x], -1)
+        return LAMP_AT + BALL_RADIUS * n, n, np.full(len(n), 50.0), 4 * np.pi * BALL_RADIUS**2
+    face, n = (6 * choice).astype(int), np.zeros((len(z), 3))
+    rows = np.arange(len(z))
+    n[rows, face // 2] = np.where(face % 2, 1.0, -1.0)
+    p = n.copy()
+    p[rows, (face // 2 + 1) % 3], p[rows, (face // 2 + 2) % 3] = x, y
+    return LAMP_AT + CUBE_SIZE * p, n, np.full(len(z), 10.0), 6 * (2 * CUBE_SIZE) ** 2
+
+
+def area_light(kind: str) -> float:
+    """Mean radiance over uniform rays through the proxy sphere, told from the light: its points, and the cones that the sphere fills."""
+    z = qmc.Sobol(5, seed=7).random(1 << 21)
+    p, n, radiance, area = surface(kind, z[:, 2:])
+    distance = np.linalg.norm(p, axis=-1)
+    height = 1 - np.sqrt(1 - (RADIUS / distance) ** 2)
+    axis = -p / distance[:, None]
+    t = np.cross(axis, [0.0, 1.0, 0.0])
+    t /= np.linalg.norm(t, axis=-1, keepdims=True)
+    cosine, phi = 1 - height * z[:, 0], 2 * np.pi * z[:, 1]
+    across = np.sqrt(1 - cosine**2)
+    d = cosine[:, None] * axis + (across * np.cos(phi))[:, None] * t + (across * np.sin(phi))[:, None] * np.cross(axis, t)
+    measure = 2 * np.pi * height * np.maximum((d * n).sum(-1), 0)
+    return area * (radiance * measure).mean() / (4 * np.pi**2 * RADIUS**2)
+
+
+def integral(kind: str) -> np.ndarray:
+    """L_o of the uniform-ray asset: albedo times the mean radiance over the rays, without Mitsuba."""
+    if kind in ("textured", "sphere", "mesh"):
+        return ALBEDO * area_light(kind)
+    u, _ = rays(1 << 21)
+    way = LAMP_AT - u
     n = u / RADIUS
     if kind == "directional":
         return ALBEDO * 3.0 / (4 * np.pi)  # flux 3 pi R^2 over pi times the sphere's area
