@@ -20,6 +20,7 @@ from ..fused.layout import STEPS, Inputs, Layout, Weights
 from ..fused.network import Chain, first_columns
 from ..fused.tiles import LANES, Tiles, for_tiles, memory_of
 from ..interop import to_columns
+from ..model.probes import CHANNELS
 from .engine import Networks
 
 CHUNK = 32 * LANES  # evaluated at once
@@ -62,7 +63,7 @@ class FusedEngine(Networks):
         self._kernels = kernels(layout)
         self._weights = Weights.of(model)
         networks, inputs = [*model.flow.steps, model.albedo_net], Inputs(layout, model.site_inputs())
-        self._chains = [Chain(network) for network in networks]
+        self._chains = [*(Chain(network, layout.spline(j)) for j, network in enumerate(model.flow.steps)), Chain(model.albedo_net)]
         self._own = [first_columns(network, inputs.own) for network in networks]
         self._common = [first_columns(network, inputs.common(j), bias=True) for j, network in enumerate(networks)]
         self._sums = torch.cat(self._common[1:STEPS])
@@ -98,7 +99,7 @@ class FusedEngine(Networks):
         """(sums of networks 2 to 4, outputs of the albedo network, raw numbers of step 1)."""
         layout = self._layout
         width, own = layout.width, layout.own
-        sums, albedo, raw = (tiles.space(rows) for rows in ((STEPS - 1) * width, 3, layout.raw(0)))
+        sums, albedo, raw = tiles.space((STEPS - 1) * width), tiles.space(CHANNELS), tiles.records(layout.raw(0))
 
         def work(k: int) -> None:
             rows, common = site[k], site[k, (STEPS + 1) * own :]
@@ -121,7 +122,7 @@ class FusedEngine(Networks):
         Args:
             picked: the sums are those of this network alone.
         """
-        raw = tiles.space(self._layout.raw(j))
+        raw = tiles.records(self._layout.raw(j))
         chain, weight = self._chains[j], self._extra[j - 1]
         which = slice(None) if picked else slice((j - 1) * chain.width, j * chain.width)
         used = weight.shape[1]

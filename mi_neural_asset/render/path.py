@@ -26,6 +26,7 @@ from .instances import Model, SceneAssets
 from .lanes import Lanes, join, not_from_an_asset, put, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
+from .randoms import Randoms
 from .single import SingleScattering
 from .volumes import Volumes
 
@@ -66,31 +67,6 @@ class PathOptions:
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True),
             props.get("strict", False), engine,
         )  # fmt: skip
-
-
-class Randoms:
-    """Uniform numbers for the lanes that are alive.
-
-    Lanes 0 to W - 1 use the sensor's sampler, lanes W to 2 W - 1 (the second halves of paths that were split) a plain one.
-    """
-
-    def __init__(self, sampler: mi.Sampler, width: int, seed: int | None) -> None:
-        self._samplers = [sampler]
-        if seed is not None:
-            self._samplers.append(mi.load_dict({"type": "independent"}, parallel=False))
-            self._samplers[1].seed(seed, width)
-
-    def _take(self, values: list, index: mi.UInt32):  # noqa: ANN202
-        for sampler in self._samplers:
-            sampler.schedule_state()  # otherwise each number is counted from the first one
-        dr.eval(values)
-        return take(values[0] if len(values) == 1 else join(values), index)
-
-    def next_1d(self, index: mi.UInt32) -> mi.Float:
-        return self._take([sampler.next_1d() for sampler in self._samplers], index)
-
-    def next_2d(self, index: mi.UInt32) -> mi.Point2f:
-        return self._take([sampler.next_2d() for sampler in self._samplers], index)
 
 
 class Gathered:
@@ -157,7 +133,7 @@ class PathTracer:
         width, options = dr.width(ray), self.options
         if options.max_depth == 0:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
-        randoms = Randoms(sampler, width, self._seeds.getrandbits(32) if self._split else None)
+        randoms = Randoms(sampler, width, self._split, self._seeds.getrandbits(32))
         lanes = Lanes(
             index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
             β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
@@ -293,7 +269,7 @@ class PathTracer:
         side = dr.select(dr.dot(n_geometric, ray.d) > 0, -1.0, 1.0)
         n = side * take(mi.Vector3f(si.sh_frame.n), chosen)
         hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
-        dr.eval(hits)
+        dr.eval(hits, index, β, η)
         event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
             self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero,
             techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
