@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..fused.layout import STEPS, Inputs, Layout, Weights, grids
-from ..fused.network import first_columns, with_bias
+from ..fused.network import first_columns, spread, with_bias
 from ..fused.tiles import LANES, Tiles, for_tiles, memory_of
 from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
@@ -65,12 +65,14 @@ class _Network:
     def __init__(self, network: MLP, number: int, layout: Layout, inputs: Inputs) -> None:
         self._network, own, begin = network, layout.own, layout.site
         self._columns = [inputs.own, inputs.common(number), *([inputs.extra(number)] if 0 < number < STEPS else [])]
+        self._spline = layout.spline(number) if number < STEPS else None
         self._rows = [slice(number * own, (number + 1) * own), slice((STEPS + 1) * own, layout.site)]
         if 0 < number < STEPS:
             begin += (0, layout.second, layout.second + layout.features)[number - 1]
             self._rows.append(slice(begin, begin + len(self._columns[2])))
-        self.width, self.depth, self.outputs = network.last.in_features, len(network.hidden), network.last.out_features
+        self.width, self.depth = network.last.in_features, len(network.hidden)
         self.refresh()
+        self.outputs = len(self._layers[-1])
         self.sizes = [weight.numel() for weight in (*self._first, *self._layers)]
 
     def refresh(self) -> None:
@@ -78,9 +80,19 @@ class _Network:
         network = self._network
         self._first = [first_columns(network, columns, bias=k == 1) for k, columns in enumerate(self._columns)]
         self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
+        if self._spline:
+            self._layers[-1] = spread(self._layers[-1], self._network.outputs, self._spline)
+
+    def memory(self, tiles: Tiles) -> Tensor:
+        """For its outputs: of splines lane by lane, [tiles, lanes, outputs], else [tiles, outputs, lanes]."""
+        return tiles.records(self.outputs) if self._spline else tiles.space(self.outputs)
+
+    def _by_rows(self, outputs: Tensor) -> Tensor:
+        """Outputs of a tile, or their gradient, as [outputs, lanes]."""
+        return outputs.t() if self._spline else outputs
 
     def forward(self, x: Tensor, features: list[Tensor], out: Tensor) -> None:
-        """A tile's rows to `out`, [channels outputs, lanes].
+        """A tile's rows to `out`, a tile of its `memory`.
 
         Args:
             features: memory for those of each layer, and a row of ones, [width + 1, lanes].
@@ -88,7 +100,7 @@ class _Network:
         at = features[0][:-1]
         for k, (weight, rows) in enumerate(zip(self._first, self._rows, strict=True)):
             torch.mm(weight, x[rows], out=at) if k == 0 else at.addmm_(weight, x[rows])
-        above = [*(layer[:-1] for layer in features[1:]), out]
+        above = [*(layer[:-1] for layer in features[1:]), self._by_rows(out)]
         for layer, below, target in zip(self._layers, features, above, strict=True):
             below[:-1].relu_()
             torch.mm(layer, below, out=target)
@@ -99,6 +111,7 @@ class _Network:
         Args:
             wanted: memory of each weight's gradient.
         """
+        at = self._by_rows(at)
         for k in range(len(self._layers) - 1, -1, -1):
             weight = self._layers[k]
             torch.mm(at, features[k].t(), out=wanted[len(self._first) + k].view_as(weight))
@@ -123,6 +136,8 @@ class _Network:
                 columns = [column for column in columns if column >= 0]
             at_first[:, columns] = values[:, : len(columns)]
         layers = [at_first, *(v.view_as(w) for v, w in zip(gradients[len(self._first) :], self._layers, strict=True))]
+        if self._spline:
+            layers[-1] = layers[-1].unflatten(0, (-1, self._spline))[:, : self._network.outputs].flatten(0, 1)
         for layer, at in zip([*self._network.hidden, self._network.last], layers, strict=True):
             layer.weight.grad, layer.bias.grad = at[:, :-1].contiguous(), at[:, -1].contiguous()
 
@@ -209,7 +224,7 @@ class FusedGradient:
             kept = self._works[whole] = tiles, _Work(order, networks, self._columns if whole else layout.own)
         work = kept[1]
         x, numbers, nodes = self._read(batch, order, weights, whole=whole)
-        outputs = [tiles.space(network.outputs) for network in networks]
+        outputs = [network.memory(tiles) for network in networks]
         albedo, error = outputs[-1], torch.empty(tiles.number)
         beta, drawn = order.of_tiles(batch.beta), order.of_tiles(batch.drawn) * order.real.view(tiles.number, -1)
 
@@ -262,9 +277,9 @@ class FusedGradient:
         weight = (batch.beta.index_select(0, order.rows) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
         channels = Array3f([memory_of(column) for column in weight])
         for j, values in enumerate(raw):
-            log_p, at = self._kernels.gradient(j, memory_of(values), numbers, channels, tiles.opaque(), tiles.empty(values.shape[1]))
+            log_p, at = self._kernels.gradient(j, memory_of(values), numbers, channels, tiles.opaque(), memory_of(torch.empty_like(values)))
             nll += log_p.torch().sum()
-            gradients.append(tiles.tensor(at))
+            gradients.append(at.torch().view_as(values))
         return nll, gradients
 
     def _give(self, found: list[_Found]) -> None:

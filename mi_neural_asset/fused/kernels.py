@@ -20,7 +20,6 @@ from ..model.flow import PERIODIC
 from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET
 from ..splines.llvm import Spline, softplus
-from ..splines.plain import raw_size
 from . import geometry, tables
 from .geometry import LOG_SPHERE, Exit
 from .layout import STEPS, Layout, Weights
@@ -71,7 +70,14 @@ class Some:
 
 def frozen(kernel: Callable) -> Callable:
     """Recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
-    return dr.freeze(kernel, warn_after=1000)
+    recorded = dr.freeze(kernel, warn_after=1000)
+
+    def run(*arguments):  # noqa: ANN002, ANN202
+        result = recorded(*arguments)
+        dr.detail.new_scope(dr.JitBackend.LLVM)  # a recording's constants would stand elsewhere in the text of what is traced next
+        return result
+
+    return run
 
 
 def _take(value, lanes: UInt32):  # noqa: ANN001, ANN202
@@ -85,11 +91,8 @@ class Kernels:
         self.layout = layout
 
     def _splines(self, j: int, raw: Float, place: Place) -> list[Spline]:
-        size, begin = raw_size(self.layout.knots, PERIODIC[j]), place.begin(self.layout.raw(j))
-        return [self._spline(j, raw, place, begin + c * size * place.width) for c in range(CHANNELS)]
-
-    def _spline(self, j: int, raw: Float, place: Place, start: UInt32) -> Spline:
-        return Spline(raw, start, self.layout.knots, PERIODIC[j], place.width)
+        layout = self.layout
+        return [Spline(raw, place.lane * CHANNELS + c, layout.knots, PERIODIC[j], layout.spline(j)) for c in range(CHANNELS)]
 
     def _log_density(self, j: int, raw: Float, place: Place, s: Float) -> Array3f:
         """Of all channels at s."""
@@ -97,10 +100,9 @@ class Kernels:
 
     def _draw(self, j: int, raw: Float, place: Place, z: Float, channel: UInt32) -> tuple[Float, Array3f]:
         """s of one channel, and log densities of all channels there."""
-        size = raw_size(self.layout.knots, PERIODIC[j])
-        start = place.begin(self.layout.raw(j)) + channel * size * place.width
-        s = self._spline(j, raw, place, start).sample(z)
-        return s, self._log_density(j, raw, place, s)
+        splines = self._splines(j, raw, place)
+        s = Spline.chosen(splines, channel).sample(z)
+        return s, Array3f([spline.log_density(s) for spline in splines])
 
     def _corners(self, batch: Batch, lane: UInt32) -> Corners:
         return Corners.read(batch.around, lane, self.layout.around)

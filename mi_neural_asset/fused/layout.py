@@ -15,7 +15,7 @@ from ..model.encoding import Grid
 from ..model.flow import PERIODIC
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS
 from ..model.transport import Transport
-from ..splines.llvm import MAX_KNOTS
+from ..splines.llvm import MAX_KNOTS, PACKET
 from ..splines.plain import raw_size
 from . import tables
 from .tables import words
@@ -92,9 +92,13 @@ class Layout:
         """Rows that a bake has of a path: a site, what network 2 reads beside it, a spot, and the rest of `fourth`."""
         return self.site + self.second + self.spot + self.features
 
+    def spline(self, j: int) -> int:
+        """Numbers from the beginning of one spline of step j (0 to 3) to that of the next: the raw ones, filled up to whole packets."""
+        return PACKET * -(-raw_size(self.knots, PERIODIC[j]) // PACKET)
+
     def raw(self, j: int) -> int:
-        """Rows of raw numbers of step j (0 to 3), of all channels."""
-        return CHANNELS * raw_size(self.knots, PERIODIC[j])
+        """Numbers of step j of all channels."""
+        return CHANNELS * self.spline(j)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from threading import local
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..model.network import MLP
 
@@ -18,6 +19,11 @@ _own = local()  # activations of each thread
 def with_bias(layer: torch.nn.Linear) -> Tensor:
     """Weights of a layer, the bias as the last column."""
     return torch.cat([layer.weight.detach(), layer.bias.detach()[:, None]], -1).contiguous()
+
+
+def spread(weight: Tensor, size: int, filled: int) -> Tensor:
+    """Rows of splines, `size` of each, with zeros after each so that it has `filled`."""
+    return functional.pad(weight.unflatten(0, (-1, size)), (0, 0, 0, filled - size)).flatten(0, 1)
 
 
 def _hidden(number: int, width: int, lanes: int) -> Tensor:
@@ -37,23 +43,37 @@ class Chain:
 
     Args:
         network: the network.
+        spline: see `Layout.spline`: its outputs lie lane by lane, [lanes, channels spline]; None: they are rows.
     """
 
-    def __init__(self, network: MLP) -> None:
-        self.width, self.outputs = network.last.in_features, network.last.out_features
+    def __init__(self, network: MLP, spline: int | None = None) -> None:
+        self.width, self._records = network.last.in_features, spline is not None
         self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
+        if spline is not None:
+            self._layers[-1] = spread(self._layers[-1], network.outputs, spline)
+        self.outputs = len(self._layers[-1])
 
     def begin(self, lanes: int) -> Tensor:
         """Where this thread puts the first sums."""
         return _hidden(0, self.width, lanes)[:-1]
 
     def finish(self, out: Tensor) -> None:
-        """From the first sums to `out`, [channels outputs, lanes]."""
-        for k, weight in enumerate(self._layers):
-            features = _hidden(k % 2, self.width, out.shape[1])
-            features[:-1].relu_()
-            last = k == len(self._layers) - 1
-            torch.mm(weight, features, out=out if last else _hidden(1 - k % 2, self.width, out.shape[1])[:-1])
+        """From the first sums to `out`."""
+        *hidden, last = self._layers
+        lanes = out.shape[0 if self._records else 1]
+        for k, weight in enumerate(hidden):
+            torch.mm(weight, self._bounded(k, lanes), out=_hidden(1 - k % 2, self.width, lanes)[:-1])
+        features = self._bounded(len(hidden), lanes)
+        if self._records:
+            torch.mm(features.t(), last.t(), out=out)
+        else:
+            torch.mm(last, features, out=out)
+
+    def _bounded(self, k: int, lanes: int) -> Tensor:
+        """The features before layer k, bounded below."""
+        features = _hidden(k % 2, self.width, lanes)
+        features[:-1].relu_()
+        return features
 
 
 def first_columns(network: MLP, columns: list[int], bias: bool = False) -> Tensor:

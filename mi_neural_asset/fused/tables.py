@@ -13,8 +13,7 @@ from drjit.llvm import Array3f, Array4f, Array4u, Float, Int32, UInt32
 from torch import Tensor
 
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS, DARK, PEAK, POOL
-
-PACKET = 4  # numbers that are gathered at once
+from ..splines.llvm import PACKET
 
 Rows = list[tuple[UInt32, Float]]  # rows of a table and their weights
 

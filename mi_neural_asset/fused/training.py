@@ -99,12 +99,11 @@ class TrainingKernels(Kernels):
 
         def kernel(j: int, raw: Float, numbers: Float, weight: Array3f, width: UInt32, space: Float) -> tuple[Float, Float]:
             place = Place(dr.arange(UInt32, dr.width(weight)), width)
-            s, total, rows = place.read(numbers, STEPS, j, 1)[0], Float(0), []
+            s, total = place.read(numbers, STEPS, j, 1)[0], Float(0)
             for spline, w in zip(self._splines(j, raw, place), weight, strict=True):
                 value, gradient = with_gradient(spline, s)
                 total += w * value
-                rows += [w * x for x in gradient]
-            place.write(space, self.layout.raw(j), rows)
+                spline.write(space, [w * x for x in gradient])
             return total, space
 
         return frozen(kernel)

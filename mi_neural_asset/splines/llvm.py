@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 
 import drjit as dr
 import torch
-from drjit.llvm import Float, UInt32
+from drjit.llvm import Array4f, Float, UInt32
 from torch import Tensor
 
 from .plain import HEIGHT_FLOOR, SLOPE_FLOOR, SLOPE_OFFSET, WIDTH_FLOOR, raw_size
 
+PACKET = 4  # numbers that are gathered at once
 MAX_KNOTS = 32  # more bins are left to the plain twin: the code is unrolled
 
 
@@ -30,6 +32,14 @@ def _total(values: list, combine: Callable) -> Float:
         pairs = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
         values = pairs + values[len(pairs) * 2 :]
     return values[0]
+
+
+def _pick(values: list, which: UInt32):  # noqa: ANN202
+    """values[which]."""
+    result = values[0]
+    for k, value in enumerate(values[1:], 1):
+        result = dr.select(which == k, value, result)
+    return result
 
 
 def _clamp(x: Float) -> Float:
@@ -56,6 +66,13 @@ class _Parts:
         scale = 1 / _total(e, operator.add)
         self.floor, self.share = floor, [x * scale for x in e]  # softmax
         self.parts = [dr.fma(x, 1 - floor, floor / len(raw)) for x in self.share]
+
+    @staticmethod
+    def chosen(several: list[_Parts], which: UInt32) -> _Parts:
+        """Those of one of several."""
+        result = copy(several[0])
+        result.parts = [_pick(list(values), which) for values in zip(*(parts.parts for parts in several), strict=True)]
+        return result
 
     def gradient(self, wanted: list[Float]) -> list[Float]:
         """Gradient with respect to raw from that with respect to the parts."""
@@ -97,20 +114,52 @@ class Spline:
     """Inside a kernel: one spline a lane.
 
     Args:
-        raw: memory of raw numbers.
-        start: where a lane's first one lies.
+        raw: memory of raw numbers, those of a spline side by side.
+        row: which spline of the memory a lane has.
         knots, periodic: as elsewhere.
-        step: from each to the next.
+        size: numbers from the beginning of a spline to that of the next: what `raw_size` says, or more.  Multiples of `PACKET` are
+            read several times as fast.
     """
 
-    def __init__(self, raw: Float, start: UInt32, knots: int, periodic: bool, step: UInt32 | int = 1) -> None:
-        self.raw, self.knots, self.periodic = raw, knots, periodic
-        self.start, self._step = start, step
-        self.widths = _Parts([self._raw(k) for k in range(knots)], WIDTH_FLOOR)
-        self.heights = _Parts([self._raw(knots + k) for k in range(knots)], HEIGHT_FLOOR)
+    def __init__(self, raw: Float, row: UInt32, knots: int, periodic: bool, size: int) -> None:
+        self.raw, self.row, self.knots, self.periodic, self.size = raw, row, knots, periodic, size
+        values = self._first(2 * knots)
+        self.widths, self.heights = _Parts(values[:knots], WIDTH_FLOOR), _Parts(values[knots:], HEIGHT_FLOOR)
 
-    def _raw(self, k: int | UInt32) -> Float:
-        return dr.gather(Float, self.raw, self.start + k * self._step)
+    @property
+    def _packets(self) -> int:
+        """Of a spline; 0: its numbers are read one at a time."""
+        return 0 if self.size % PACKET else self.size // PACKET
+
+    def _first(self, count: int) -> list[Float]:
+        """The first numbers."""
+        if not self._packets:
+            return [dr.gather(Float, self.raw, self.row * self.size + k) for k in range(count)]
+        packets = [dr.gather(Array4f, self.raw, self.row * self._packets + k) for k in range(-(-count // PACKET))]
+        return [x for packet in packets for x in packet][:count]
+
+    def _raw_slope(self, k: UInt32) -> Float:
+        return dr.gather(Float, self.raw, self.row * self.size + 2 * self.knots + k)
+
+    def write(self, space: Float, values: list[Float]) -> None:
+        """Put numbers where memory like `raw` has this spline, and zeros behind them."""
+        values = values + (self.size - len(values)) * [Float(0)]
+        if not self._packets:
+            for k, value in enumerate(values):
+                dr.scatter(space, value, self.row * self.size + k, mode=dr.ReduceMode.NoConflicts)
+        for k in range(self._packets):
+            packet = Array4f(values[PACKET * k : PACKET * (k + 1)])
+            dr.scatter(space, packet, self.row * self._packets + k, mode=dr.ReduceMode.NoConflicts)
+
+    @staticmethod
+    def chosen(splines: list[Spline], which: UInt32) -> Spline:
+        """One of several of the same memory, to be drawn from."""
+        result = copy(splines[0])
+        result.row = _pick([spline.row for spline in splines], which)
+        result.widths, result.heights = (
+            _Parts.chosen([getattr(spline, name) for spline in splines], which) for name in ("widths", "heights")
+        )
+        return result
 
     def ends(self, index: UInt32) -> tuple[UInt32, UInt32]:
         """Which slopes belong to a bin's two ends."""
@@ -119,7 +168,7 @@ class Spline:
 
     def raw_slopes(self, index: UInt32) -> tuple[Float, Float]:
         left, right = self.ends(index)
-        return self._raw(2 * self.knots + left), self._raw(2 * self.knots + right)
+        return self._raw_slope(left), self._raw_slope(right)
 
     def log_density(self, s: Float) -> Float:
         """log p(s)."""
@@ -177,7 +226,7 @@ def _locate(spline: Spline, s: Float) -> tuple[UInt32, Float, Float, _Bin]:
 
 def _of_lanes(raw: Float, s: Float, knots: int, periodic: bool) -> Spline:
     """A spline for each lane of s, one after the other."""
-    return Spline(raw, dr.arange(UInt32, dr.width(s)) * raw_size(knots, periodic), knots, periodic)
+    return Spline(raw, dr.arange(UInt32, dr.width(s)), knots, periodic, raw_size(knots, periodic))
 
 
 @cache
@@ -221,8 +270,7 @@ def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Floa
     def kernel(raw: Float, s: Float, weight: Float, space: Float) -> tuple[Float, Float]:
         spline = _of_lanes(raw, s, knots, periodic)
         value, gradient = with_gradient(spline, s)
-        for k, at in enumerate(gradient):
-            dr.scatter(space, weight * at, spline.start + k, mode=dr.ReduceMode.NoConflicts)
+        spline.write(space, [weight * at for at in gradient])
         return value, space
 
     return dr.freeze(kernel)
@@ -233,7 +281,7 @@ def _sample_kernel(knots: int, periodic: bool) -> Callable[[Float, UInt32, Float
     """(raw, row of each lane, z) -> F^-1(z)."""
 
     def kernel(raw: Float, row: UInt32, z: Float) -> Float:
-        return Spline(raw, row * raw_size(knots, periodic), knots, periodic).sample(z)
+        return Spline(raw, row, knots, periodic, raw_size(knots, periodic)).sample(z)
 
     return dr.freeze(kernel)
 
