@@ -7,12 +7,16 @@ long.  A short spin before sleep avoids that.
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
-BLOCK = 16384  # lanes that Dr.Jit gives a worker at once
+BLOCK = 16384  # lanes that Dr.Jit gives a worker at once, unless it is told another number
+SMALL_BLOCK = 1024  # the number for wavefronts and batches, which are a few such blocks: all workers have some, and as many
 MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a film is written
 
 
@@ -52,15 +56,51 @@ def _workers(count: int) -> Iterator[None]:
         dr.set_thread_count(before)
 
 
+@cache
+def _block_size() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """Dr.Jit's functions that tell and set how many lanes a worker gets; None where its library does not show them.
+
+    Python has no names for them (Dr.Jit 1.5).
+    """
+    import drjit as dr
+
+    try:
+        core = ctypes.CDLL(str(next(Path(dr.__file__).parent.glob("*drjit-core.*"))))
+        get, put = core["_Z19jit_llvm_block_sizev"], core["_Z23jit_llvm_set_block_sizej"]
+    except (AttributeError, OSError, StopIteration):
+        return None
+    get.restype, put.argtypes, put.restype = ctypes.c_uint32, [ctypes.c_uint32], None
+    return get, put
+
+
+@contextmanager
+def small_blocks() -> Iterator[int]:
+    """While this lasts, Dr.Jit gives a worker `SMALL_BLOCK` lanes at once, if it can be told to; yields the number."""
+    functions = _block_size()
+    if functions is None:
+        yield BLOCK
+        return
+    get, put = functions
+    before = get()
+    put(SMALL_BLOCK)
+    try:
+        yield SMALL_BLOCK
+    finally:
+        put(before)
+
+
 @contextmanager
 def busy_workers(lanes: int) -> Iterator[None]:
-    """While this lasts, Dr.Jit has no more workers than kernels of some lanes keep busy: the others would spin, beside whatever runs."""
+    """While this lasts, Dr.Jit works in small blocks, with no more workers than kernels of some lanes keep busy: the others would spin,
+    beside whatever runs.
+    """
     import drjit as dr
 
     workers = dr.thread_count()
-    needed = min(workers, -(-lanes // BLOCK))
-    with nullcontext() if needed == workers else _workers(max(1, needed)):
-        yield
+    with small_blocks() as block:
+        needed = min(workers, -(-lanes // block))
+        with nullcontext() if needed == workers else _workers(max(1, needed)):
+            yield
 
 
 @contextmanager

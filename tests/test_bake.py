@@ -149,7 +149,7 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 def test_terminated_command_saves_a_checkpoint(marble: dict, tmp_path: Path) -> None:
     scenes = Path(__file__).resolve().parent.parent / "scenes"
     command = [sys.executable, "-m", "mi_neural_asset", "bake", str(scenes / "seal.xml"), "-o", str(tmp_path / "seal.pt")]
-    command += ["--steps", "100000"]
+    command += ["--steps", "400"]  # half a minute at least; more would fill larger tables first
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = []
     for line in process.stderr:
@@ -233,7 +233,10 @@ def test_albedo_begins_at_the_mean_throughput(llvm, monkeypatch: pytest.MonkeyPa
     assert all(abs(value - 1) < 0.25 for value in ratio), ratio  # from 0.97 they would be 10 to 300
 
 
-def test_nap_train_bakes_when_rendered(marble: dict, tmp_path: Path, llvm) -> None:  # noqa: ANN001
+def test_nap_train_bakes_when_rendered(marble: dict, tmp_path: Path, llvm, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    from mi_neural_asset.baking import presets
+
+    monkeypatch.setitem(presets.PRESETS, "preview", presets.BakeConfig(batch=1024, buffer=1 << 16, validation=1 << 14))
     out = tmp_path / "trained.pt"
     scene = llvm.load_dict(
         {

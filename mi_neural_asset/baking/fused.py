@@ -22,6 +22,7 @@ from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
 from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET, Transport
+from ..threads import small_blocks
 from .buffer import Batch
 
 STEP = 16  # lanes of a tile are a multiple of this: batches that differ by a row use the same memory
@@ -194,6 +195,7 @@ class FusedGradient:
         self._works: dict[bool, tuple[Tiles, _Work]] = {}
 
     @torch.no_grad()
+    @small_blocks()
     def __call__(self, batch: Batch, factor: Tensor | float) -> tuple[Tensor, Tensor]:
         """Both losses; the parameters' `grad` becomes the gradient of the first plus `factor` times the second."""
         for network in self._networks:
