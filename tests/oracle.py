@@ -28,7 +28,7 @@ LAYOUTS = {
     "sphere": {},
     "box": {"proxy": "box"},
     "hull": {"proxy": "hull"},
-    "nothing around": {"occlusion": 0},
+    "nothing around": {"occlusion": 0, "knots": 5},
     "probes": {"probes": PROBES, "occlusion": 3, "features": 4, "width": 24, "depth": 3, "knots": 12, "albedo_width": 16},
 }
 
