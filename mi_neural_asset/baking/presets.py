@@ -20,7 +20,7 @@ class BakeConfig:
     cap: float = 0.0  # far field: half-angle of the caps over which F' is averaged, degrees
     steps: int = 12000  # optimisation steps
     batch: int = 4096  # paths of non-zero throughput a step
-    learning_rate: float = 8e-3  # Adam's, at its peak
+    learning_rate: float = 4e-3  # Adam's, at its peak
     matrix_rate: float = 0.03  # Muon's, for hidden matrices, at its peak; 0: Adam for all
     warmup: int = 50  # steps of linear warm-up
     cosine: bool = True  # decay to a hundredth of the peak along a cosine; else constant
@@ -53,7 +53,7 @@ class BakeConfig:
 
 PRESETS: dict[str, BakeConfig] = {
     "preview": BakeConfig(),
-    "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288, learning_rate=4e-3),
+    "standard": BakeConfig(ModelConfig(width=96, knots=24, triplane=128, albedo_width=96), steps=16000, batch=12288),
     "paper": BakeConfig(
         ModelConfig.paper(), steps=240_000, batch=32768, learning_rate=5e-4, matrix_rate=0.0, warmup=0, cosine=False, ema=0.0,
         buffer=1 << 22, reuse=1, reciprocity=False,
@@ -63,7 +63,7 @@ PRESETS: dict[str, BakeConfig] = {
 
 # What a preset changes for the far field: sizes as in the paper's Sec. 4.1 or in proportion, and data of many paths a value.
 FAR_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4, "learning_rate": 4e-3}),
+    "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
     "standard": ({"depth": 8, "knots": 16, "albedo_width": 48}, {"group": 256, "cap": 5.0, "reuse": 8, "buffer": 1 << 20}),
     "paper": ({"depth": 8, "knots": 16, "albedo_width": 64}, {"group": 4096, "cap": 2.0, "reuse": 32, "buffer": 1 << 24}),
 }

@@ -27,7 +27,7 @@ class ModelConfig:
     probes: int = 16384  # most points of the surface at which is kept what their neighbourhoods see; 0: none
     width: int = 64  # hidden features of the four flow networks (far field: of the value network)
     depth: int = 4  # hidden layers of the flow networks (far field: of the value network)
-    knots: int = 8  # bins of each spline
+    knots: int = 12  # bins of each spline
     albedo_width: int = 64  # hidden features of the albedo network (far field: of the sampler's two)
     albedo_depth: int = 2  # hidden layers of the albedo network (far field: of the sampler's two)
     triplane: int = 64  # texels along a side of a triplane's plane, for x_o
