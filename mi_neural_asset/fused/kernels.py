@@ -70,11 +70,12 @@ class Some:
 
 def frozen(kernel: Callable) -> Callable:
     """Recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
-    recorded = dr.freeze(kernel, warn_after=1000)
+    recorded, new_scope = dr.freeze(kernel, warn_after=1000), getattr(dr.detail, "new_scope", None)
 
     def run(*arguments):  # noqa: ANN002, ANN202
         result = recorded(*arguments)
-        dr.detail.new_scope(dr.JitBackend.LLVM)  # a recording's constants would stand elsewhere in the text of what is traced next
+        if new_scope:  # a recording's constants would stand elsewhere in the text of what is traced next, which is then compiled again
+            new_scope(dr.JitBackend.LLVM)
         return result
 
     return run
