@@ -91,12 +91,14 @@ def products(asset, count: int, repetitions: int) -> tuple[float, float]:  # noq
     """
     import torch
 
+    from mi_neural_asset.fused.layout import Layout
     from mi_neural_asset.fused.network import Chain
     from mi_neural_asset.fused.tiles import Tiles, for_tiles
 
-    network, tiles = asset.model().flow.steps[3], Tiles(count)
-    chain = Chain(network)
-    sums, raw = torch.rand(tiles.number, chain.width, tiles.width), tiles.space(chain.outputs)
+    model, tiles = asset.model(), Tiles(count)
+    network = model.flow.steps[3]
+    chain = Chain(network, Layout.of(model).spline(3))
+    sums, raw = torch.rand(tiles.number, chain.width, tiles.width), tiles.records(chain.outputs)
 
     def work(k: int) -> None:
         chain.begin(tiles.width).copy_(sums[k])

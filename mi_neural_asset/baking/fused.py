@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..fused.layout import STEPS, Inputs, Layout, Weights, grids
-from ..fused.network import first_columns, spread, with_bias
+from ..fused.network import first_columns, later_layers
 from ..fused.tiles import LANES, Tiles, for_tiles, memory_of
 from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
@@ -80,9 +80,7 @@ class _Network:
         """Take the parameters as they are now."""
         network = self._network
         self._first = [first_columns(network, columns, bias=k == 1) for k, columns in enumerate(self._columns)]
-        self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
-        if self._spline:
-            self._layers[-1] = spread(self._layers[-1], self._network.outputs, self._spline)
+        self._layers = later_layers(network, self._spline)
 
     def memory(self, tiles: Tiles) -> Tensor:
         """For its outputs: of splines lane by lane, [tiles, lanes, outputs], else [tiles, outputs, lanes]."""

@@ -19,7 +19,7 @@ from drjit.llvm import Array3f, Float, UInt32
 from ..model.flow import PERIODIC
 from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET
-from ..splines.llvm import Spline, softplus
+from ..splines.llvm import Spline, frozen, softplus
 from . import geometry, tables
 from .geometry import LOG_SPHERE, Exit
 from .layout import STEPS, Layout, Weights
@@ -66,19 +66,6 @@ class Some:
 
     lanes: UInt32
     width: UInt32
-
-
-def frozen(kernel: Callable) -> Callable:
-    """Recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
-    recorded, new_scope = dr.freeze(kernel, warn_after=1000), getattr(dr.detail, "new_scope", None)
-
-    def run(*arguments):  # noqa: ANN002, ANN202
-        result = recorded(*arguments)
-        if new_scope:  # a recording's constants would stand elsewhere in the text of what is traced next, which is then compiled again
-            new_scope(dr.JitBackend.LLVM)
-        return result
-
-    return run
 
 
 def _take(value, lanes: UInt32):  # noqa: ANN001, ANN202

@@ -16,14 +16,18 @@ from ..model.network import MLP
 _own = local()  # activations of each thread
 
 
-def with_bias(layer: torch.nn.Linear) -> Tensor:
-    """Weights of a layer, the bias as the last column."""
-    return torch.cat([layer.weight.detach(), layer.bias.detach()[:, None]], -1).contiguous()
+def later_layers(network: MLP, spline: int | None) -> list[Tensor]:
+    """Weights of all layers but the first, the bias as the last column.
 
-
-def spread(weight: Tensor, size: int, filled: int) -> Tensor:
-    """Rows of splines, `size` of each, with zeros after each so that it has `filled`."""
-    return functional.pad(weight.unflatten(0, (-1, size)), (0, 0, 0, filled - size)).flatten(0, 1)
+    Args:
+        network: the network.
+        spline: see `Layout.spline`: in the last layer, the rows of each spline are followed by zeros, so that there are as many; None: not.
+    """
+    layers = [torch.cat([x.weight.detach(), x.bias.detach()[:, None]], -1).contiguous() for x in [*network.hidden[1:], network.last]]
+    if spline is not None:
+        rows = layers[-1].unflatten(0, (network.channels, network.outputs))
+        layers[-1] = functional.pad(rows, (0, 0, 0, spline - network.outputs)).flatten(0, 1)
+    return layers
 
 
 def _hidden(number: int, width: int, lanes: int) -> Tensor:
@@ -48,9 +52,7 @@ class Chain:
 
     def __init__(self, network: MLP, spline: int | None = None) -> None:
         self.width, self._records = network.last.in_features, spline is not None
-        self._layers = [with_bias(layer) for layer in [*network.hidden[1:], network.last]]
-        if spline is not None:
-            self._layers[-1] = spread(self._layers[-1], network.outputs, spline)
+        self._layers = later_layers(network, spline)
         self.outputs = len(self._layers[-1])
 
     def begin(self, lanes: int) -> Tensor:

@@ -11,10 +11,10 @@ from functools import cache, cached_property
 import drjit as dr
 from drjit.llvm import Array3f, Float, UInt32
 
-from ..splines.llvm import with_gradient
+from ..splines.llvm import frozen, with_gradient
 from . import geometry, tables
 from .geometry import Exit
-from .kernels import Batch, Kernels, frozen
+from .kernels import Batch, Kernels
 from .layout import STEPS, Layout, Weights
 from .tables import Rows
 from .tiles import Place

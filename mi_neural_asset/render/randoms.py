@@ -47,9 +47,9 @@ class Randoms:
     """
 
     def __init__(self, sampler: mi.Sampler, width: int, split: bool, seed: int) -> None:
-        structured = sampler.class_name() != INDEPENDENT
-        self._sampler, self._first = (sampler, dr.opaque(mi.UInt32, width)) if structured else (None, mi.UInt32(0))
-        streams = width * ((not structured) + split)
+        self._sampler = None if sampler.class_name() == INDEPENDENT else sampler
+        self._width = dr.opaque(mi.UInt32, width)
+        streams = (0 if self._sampler else width) + (width if split else 0)
         self._streams = Streams(streams, seed) if streams else None
 
     def next_1d(self, index: mi.UInt32) -> mi.Float:
@@ -64,9 +64,9 @@ class Randoms:
         every = self._sampler.next_2d() if count == 2 else [self._sampler.next_1d()]
         self._sampler.schedule_state()  # otherwise each number is counted from the first one
         dr.eval(every)
-        theirs = index < self._first
+        theirs = index < self._width
         values = [dr.gather(mi.Float, column, index, theirs) for column in every]
         if self._streams is None:
             return values
-        others = self._streams.next(count, index - self._first, ~theirs)
+        others = self._streams.next(count, index - self._width, ~theirs)
         return [dr.select(theirs, value, other) for value, other in zip(values, others, strict=True)]

@@ -26,6 +26,19 @@ PACKET = 4  # numbers that are gathered at once
 MAX_KNOTS = 32  # more bins are left to the plain twin: the code is unrolled
 
 
+def frozen(kernel: Callable) -> Callable:
+    """`dr.freeze`: recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
+    recorded, new_scope = dr.freeze(kernel, warn_after=1000), getattr(dr.detail, "new_scope", None)
+
+    def run(*arguments):  # noqa: ANN002, ANN202
+        result = recorded(*arguments)
+        if new_scope:  # a recording's constants would stand elsewhere in the text of what is traced next, which is then compiled again
+            new_scope(dr.JitBackend.LLVM)
+        return result
+
+    return run
+
+
 def _total(values: list, combine: Callable) -> Float:
     """All values combined, as a balanced tree."""
     while len(values) > 1:
@@ -236,7 +249,7 @@ def _log_density_kernel(knots: int, periodic: bool) -> Callable[[Float, Float], 
     def kernel(raw: Float, s: Float) -> Float:
         return _of_lanes(raw, s, knots, periodic).log_density(s)
 
-    return dr.freeze(kernel)
+    return frozen(kernel)
 
 
 def with_gradient(spline: Spline, s: Float) -> tuple[Float, list[Float]]:
@@ -273,7 +286,7 @@ def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Floa
         spline.write(space, [weight * at for at in gradient])
         return value, space
 
-    return dr.freeze(kernel)
+    return frozen(kernel)
 
 
 @cache
@@ -283,7 +296,7 @@ def _sample_kernel(knots: int, periodic: bool) -> Callable[[Float, UInt32, Float
     def kernel(raw: Float, row: UInt32, z: Float) -> Float:
         return Spline(raw, row, knots, periodic, raw_size(knots, periodic)).sample(z)
 
-    return dr.freeze(kernel)
+    return frozen(kernel)
 
 
 class _LogDensity(torch.autograd.Function):
