@@ -44,13 +44,13 @@ def scene_of(kind: str, weights: str, width: int = SIZE, height: int = SIZE) -> 
     )
 
 
-def child(kind: str, weights: str, lanes: int) -> None:
+def child(kind: str, weights: str, lanes: int, options: dict) -> None:
     """Render one pass of so many lanes, print the peak of the process before and after."""
     import mitsuba as mi
 
     mi.set_variant("llvm_ad_rgb")
     scene = scene_of(kind, weights)
-    integrator = mi.load_dict({"type": "nap_path", "memory": "64GB"})
+    integrator = mi.load_dict({"type": "nap_path", "memory": "64GB", **options})
     mi.render(scene, integrator=integrator, spp=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     image = mi.render(scene, integrator=integrator, spp=lanes // SIZE**2, seed=1)
@@ -101,12 +101,13 @@ def main() -> int:
     parser.add_argument("weights")
     parser.add_argument("--lanes", type=int, nargs=2, default=[1 << 17, 1 << 19])
     parser.add_argument("--kinds", default="plain,area,envmap")
+    parser.add_argument("--integrator", type=json.loads, default={}, metavar="JSON", help='properties: {"engine": "torch", "exits": 1}')
     parser.add_argument("--passes", type=int, help="of one render of 256 paths each")
     parser.add_argument("--large", type=int, metavar="PASSES", help="of one large picture")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "LANES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child[0], options.weights, int(options.child[1]))
+        child(options.child[0], options.weights, int(options.child[1]), options.integrator)
         return 0
     if options.passes or options.large:
         grow(options.weights, options.passes or options.large, bool(options.large))
@@ -114,7 +115,8 @@ def main() -> int:
     for kind in options.kinds.split(","):
         rows = []
         for lanes in options.lanes:
-            command = [sys.executable, __file__, options.weights, "--child", kind, str(lanes)]
+            command = [sys.executable, __file__, options.weights, "--integrator", json.dumps(options.integrator)]
+            command += ["--child", kind, str(lanes)]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
         slope = (rows[1]["after"] - rows[0]["after"]) / (rows[1]["lanes"] - rows[0]["lanes"])
         peaks = ", ".join(f"{row['lanes']} lanes {row['after'] >> 20} MiB" for row in rows)

@@ -7,7 +7,8 @@
 | hide_emitters | boolean | false | hide emitters that are seen straight, also behind null surfaces and volumes |
 | mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
 | exit_mis | boolean | true | look for lights from where the path met the asset as well (see below); needs `mis` |
-| split | boolean | true | follow both the direct and the neural ray where the camera sees an asset, instead of choosing one |
+| split | boolean | true | where the camera sees an asset, follow the direct ray and those of several exits, instead of choosing one ray |
+| exits | integer | 4 | how many exits that are, 1 to 64; their random numbers are even over all exits of a pixel (see below) |
 | techniques | string | "" | for tests: some of `path,light,lobe`, in place of what `mis` and `exit_mis` say |
 | channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
 | aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"`; see below |
@@ -26,6 +27,10 @@ weighted by the balance heuristic:
 | environment map, sun and sky | yes | yes | yes |
 | constant | yes | yes | no: nothing to gain |
 | point, spot, projector, directional | cannot be hit | yes | yes |
+
+The `exits` of one hit share what the networks make of it, and the random numbers of all exits of a pixel fill their squares evenly,
+whatever the sensor's sampler; it gives the camera's rays, and numbers after further bounces.  More exits and fewer samples per
+pixel are quicker where light within the asset is what is noisy; edges, textures and depth of field want samples.
 
 What is within an asset's convex hull is not part of its paths: a shape, a light, the camera or another asset there makes its
 light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is

@@ -14,12 +14,11 @@ from mi_neural_asset.model.transport import Transport
 class Lanes:
     """Random lanes on a unit sphere, and uniform numbers for them."""
 
-    def __init__(self, mi, model: Transport, count: int) -> None:  # noqa: ANN001
+    def __init__(self, mi, model: Transport, count: int, copies: int = 1) -> None:  # noqa: ANN001
         rng = np.random.default_rng(count)
-        self.mi, self._rng, self.count = mi, rng, count
-        directions = rng.normal(size=(4, 3, count))
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        self.n, self.w_o, self.d, self.w = (mi.Vector3f(v.astype(np.float32)) for v in directions)
+        self.mi, self._rng, self.count = mi, rng, copies * count
+        self.n, self.w_o = self._directions(count), self._directions(count)
+        self.d, self.w = self._directions(self.count), self._directions(self.count)
         self.x_o = mi.Point3f(0.9 * self.n)
         around = rng.random((count, model.config.surroundings)).astype(np.float32)
         if model.probes:
@@ -28,6 +27,10 @@ class Lanes:
             around[: count // 8, -6:] = 0  # beside the surface
         self.around = torch.tensor(around)
         self.z_channel, self.z_exit, self.z = self._uniform(), self._pair(), self._pair()
+
+    def _directions(self, count: int):  # noqa: ANN202
+        d = self._rng.normal(size=(3, count))
+        return self.mi.Vector3f((d / np.linalg.norm(d, axis=0)).astype(np.float32))
 
     def _uniform(self):  # noqa: ANN202
         return self.mi.Float(self._rng.random(self.count).astype(np.float32))
@@ -92,6 +95,28 @@ def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
         for share in (1.0, 3 / count, 0.5):
             some = lanes.some(share)
             theirs = everything(plain, lanes, some)
+            agree(everything(fused, lanes, some, theirs), theirs)
+
+
+@pytest.mark.parametrize("copies", [2, 4, 7])
+def test_exits_that_share_a_hit_are_those_of_hits_alone(llvm, copies: int) -> None:  # noqa: ANN001
+    """Several exits of each hit, by both engines: the same as of as many hits at the same place."""
+    from mi_neural_asset.fused.tiles import LANES
+    from mi_neural_asset.render.engine import Engine
+    from mi_neural_asset.render.fused_engine import CHUNK, FusedEngine
+    from mi_neural_asset.render.lanes import repeat
+
+    model = model_of("probes")
+    fused, plain = FusedEngine(model), Engine(model)
+    for count in (1, 17, LANES // copies, LANES // copies + 1, CHUNK // copies + 1):
+        lanes = Lanes(llvm, model, count, copies)
+        alone = Lanes(llvm, model, count, copies)
+        alone.x_o, alone.w_o, alone.n = (repeat(value, copies) for value in (lanes.x_o, lanes.w_o, lanes.n))
+        alone.around = lanes.around.repeat_interleave(copies, 0)
+        for share in (1.0, 0.5):
+            some = lanes.some(share)
+            theirs = everything(plain, alone, some)
+            agree(everything(plain, lanes, some, theirs), theirs)
             agree(everything(fused, lanes, some, theirs), theirs)
 
 

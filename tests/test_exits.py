@@ -295,11 +295,15 @@ def test_furnace_with_a_map_as_its_sky(llvm, techniques: str) -> None:  # noqa: 
 
 
 @pytest.mark.parametrize("kind", ["area", "constant"])
-def test_splitting_keeps_the_mean_and_lowers_the_noise(llvm, kind: str) -> None:  # noqa: ANN001
-    weights = random_asset("split", seed=3, separate=True)
+@pytest.mark.parametrize("separate", [True, False])
+def test_forks_keep_the_mean_and_lower_the_noise(llvm, kind: str, separate: bool) -> None:  # noqa: ANN001
+    weights = random_asset(f"fork {separate}", seed=3, separate=separate)
     scene = scene_of(llvm, weights, kind)
-    split, chosen = (mean_of(llvm, scene, seed, split=on) for seed, on in ((0, True), (200, False)))
-    assert_same_mean(split, chosen, RUNS)
+    chosen = mean_of(llvm, scene, 200, split=False)
+    for seed, exits in ((0, 1), (400, 4)):
+        forked = mean_of(llvm, scene, seed, exits=exits)
+        assert_same_mean(forked, chosen, RUNS)
+    assert np.linalg.norm(forked[1]) < 0.6 * np.linalg.norm(chosen[1])
 
 
 def test_lights_that_look_the_same_everywhere_cost_nothing(llvm) -> None:  # noqa: ANN001

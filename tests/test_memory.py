@@ -61,14 +61,14 @@ def test_bands_do_not_change_the_mean(llvm, monkeypatch) -> None:
 
 
 def render_passes(mi, count: int) -> list[int]:
-    """Resident bytes after each of so many passes of 256 paths."""
+    """Resident bytes after each of so many passes of 256 paths, each with 4 exits."""
     from mi_neural_asset.render import passes
 
     scene = scene_of(mi, random_asset("growth", seed=3, separate=True), "area")
     integrator, seen = mi.load_dict({"type": "nap_path", "max_depth": 2}), []
     integrator.progress = lambda done, total: seen.append(memory.resident())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "DEFAULT_LANES", 256)
+        patch.setattr(passes, "DEFAULT_LANES", 4 * 256)
         mi.render(scene, integrator=integrator, spp=count)
     assert len(seen) == count
     return seen
@@ -98,7 +98,7 @@ def test_render_keeps_its_bound(llvm) -> None:
     before, most = memory.resident(), [0]
     integrator.progress = lambda done, total: most.append(memory.resident())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes.Passes, "plan", lambda self, inputs: plans.append(planned(self, inputs)) or plans[-1])
+        patch.setattr(passes.Passes, "plan", lambda *given: plans.append(planned(*given)) or plans[-1])
         mi.render(scene, integrator=integrator, spp=512)
     assert plans[0].spp < 512 and plans[0].spp * 256 > 20000
     assert max(most) - before < 400e6

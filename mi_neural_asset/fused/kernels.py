@@ -29,13 +29,22 @@ from .tiles import Place
 
 @dataclass
 class Batch:
-    """Lanes that hit the asset."""
+    """Hits of the asset, each of them shared by a number of consecutive lanes: exits that are drawn there."""
 
     x_o: Array3f
     w_o: Array3f
     n: Array3f
     around: Float  # what `Occlusion` says about them
     width: UInt32  # lanes of a tile
+    copies: UInt32  # lanes of a hit
+
+    def hit(self, lane: UInt32) -> UInt32:
+        """Which hit a lane is of."""
+        return lane // self.copies
+
+    def place(self, hit: UInt32) -> Place:
+        """Of numbers that hits have; their tiles are those of their lanes."""
+        return Place(hit, self.width // self.copies)
 
 
 @dataclass
@@ -92,30 +101,30 @@ class Kernels:
         s = Spline.chosen(splines, channel).sample(z)
         return s, Array3f([spline.log_density(s) for spline in splines])
 
-    def _corners(self, batch: Batch, lane: UInt32) -> Corners:
-        return Corners.read(batch.around, lane, self.layout.around)
+    def _corners(self, batch: Batch, hit: UInt32) -> Corners:
+        return Corners.read(batch.around, hit, self.layout.around)
 
-    def _site_rows(self, weights: Weights, batch: Batch, lane: UInt32) -> list[Float]:
+    def _site_rows(self, weights: Weights, batch: Batch, hit: UInt32) -> list[Float]:
         layout, f = self.layout, self.layout.features
         at = tables.look_up(weights.positions, (STEPS + 1) * f, tables.on_planes(batch.x_o, layout.triplane))
         towards = tables.look_up(weights.directions, (STEPS + 1) * f, tables.on_cube(batch.w_o, layout.cubemap))
         rows = [x for j in range(STEPS + 1) for part in (at, towards) for x in part[j * f : (j + 1) * f]]
         rows += [*batch.n, *batch.w_o, dr.dot(batch.n, batch.w_o)]
         if layout.probes:
-            rows += self._corners(batch, lane).bands(weights.bands)
-        rows += [dr.gather(Float, batch.around, lane * layout.around + k) for k in range(2 * layout.occlusion)]
+            rows += self._corners(batch, hit).bands(weights.bands)
+        rows += [dr.gather(Float, batch.around, hit * layout.around + k) for k in range(2 * layout.occlusion)]
         return [*rows, Float(1)]
 
-    def _second_rows(self, weights: Weights, batch: Batch, lane: UInt32, s1: Float) -> list[Float]:
-        ring = self._corners(batch, lane).ring(weights.rings, s1) if self.layout.probes else []
+    def _second_rows(self, weights: Weights, batch: Batch, hit: UInt32, s1: Float) -> list[Float]:
+        ring = self._corners(batch, hit).ring(weights.rings, s1) if self.layout.probes else []
         return ring + tables.look_up(weights.s1, self.layout.features, tables.on_line(s1, self.layout.line))
 
-    def _spot_rows(self, weights: Weights, batch: Batch, lane: UInt32, n: Array3f, w_o: Array3f, exit_: Exit) -> list[Float]:
+    def _spot_rows(self, weights: Weights, batch: Batch, hit: UInt32, n: Array3f, w_o: Array3f, exit_: Exit) -> list[Float]:
         layout = self.layout
         found = tables.look_up(weights.exits, 2 * layout.features, tables.on_cube(exit_.axis, layout.cubemap))
         shared = geometry.view(w_o, exit_.d, n) + exit_.extra()
         if layout.probes:
-            mean, spread = self._corners(batch, lane).departure(weights.departures, *geometry.height_and_turn(exit_.d))
+            mean, spread = self._corners(batch, hit).departure(weights.departures, *geometry.height_and_turn(exit_.d))
             shared = geometry.departure(mean, spread, exit_.d, n) + shared
         return found[: layout.features] + shared + found[layout.features :]
 
@@ -142,8 +151,8 @@ class Kernels:
         width = self.layout.width
 
         def kernel(batch: Batch, some: Some, sums: Float, j: int, space: Float) -> Float:
-            target = Place(dr.arange(UInt32, dr.width(some.lanes)), some.width)
-            target.write(space, width, Place(some.lanes, batch.width).read(sums, (STEPS - 1) * width, (j - 1) * width, width))
+            target, place = Place(dr.arange(UInt32, dr.width(some.lanes)), some.width), batch.place(batch.hit(some.lanes))
+            target.write(space, width, place.read(sums, (STEPS - 1) * width, (j - 1) * width, width))
             return space
 
         return frozen(kernel)
@@ -152,8 +161,8 @@ class Kernels:
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
         """(weights, batch, space) -> rows of the sites."""
         def kernel(weights: Weights, batch: Batch, space: Float) -> Float:
-            lane = dr.arange(UInt32, dr.width(batch.x_o))
-            Place(lane, batch.width).write(space, self.layout.site, self._site_rows(weights, batch, lane))
+            hit = dr.arange(UInt32, dr.width(batch.x_o))
+            batch.place(hit).write(space, self.layout.site, self._site_rows(weights, batch, hit))
             return space
 
         return frozen(kernel)
@@ -166,14 +175,14 @@ class Kernels:
             weights: Weights, batch: Batch, albedo: Float, raw: Float, z_channel: Float, z: Float, space: Float, hero: bool
         ) -> tuple[First, Float]:
             lane = dr.arange(UInt32, dr.width(z))
-            place = Place(lane, batch.width)
+            place = batch.place(batch.hit(lane))
             α = Array3f([softplus(x + ALBEDO_OFFSET) for x in place.read(albedo, CHANNELS, 0, CHANNELS)])
             choice = Array3f(1 / 3) + dr.zeros(Array3f, dr.width(z)) if hero else (α + 1e-8) / dr.sum(α + 1e-8)
             channel = dr.select(z_channel >= choice.x, UInt32(1), 0) + dr.select(z_channel >= choice.x + choice.y, UInt32(1), 0)
             s1, log_p = self._draw(0, raw, place, z, channel)
             if hero:
                 choice = Array3f([dr.select(channel == c, Float(1), 0) for c in range(CHANNELS)])
-            place.write(space, self.layout.second, self._second_rows(weights, batch, lane, s1))
+            Place(lane, batch.width).write(space, self.layout.second, self._second_rows(weights, batch, place.lane, s1))
             return First(α, choice, channel, s1, log_p), space
 
         return frozen(kernel)
@@ -185,12 +194,13 @@ class Kernels:
 
         def kernel(weights: Weights, batch: Batch, first: First, raw: Float, z: Float, space: Float) -> tuple[Second, Float]:
             lane = dr.arange(UInt32, dr.width(z))
-            place = Place(lane, batch.width)
+            place, hit = Place(lane, batch.width), batch.hit(lane)
+            x_o, w_o, n = (_take(value, hit) for value in (batch.x_o, batch.w_o, batch.n))
             s2, log_p = self._draw(1, raw, place, z, first.channel)
-            exit_ = Exit.at(first.s1, s2, batch.x_o, batch.n, weights.proxy, layout.planes)
+            exit_ = Exit.at(first.s1, s2, x_o, n, weights.proxy, layout.planes)
             p = dr.exp(first.log_p + log_p - LOG_SPHERE)
             density = dr.dot(first.choice, p)
-            place.write(space, layout.spot, self._spot_rows(weights, batch, lane, batch.n, batch.w_o, exit_))
+            place.write(space, layout.spot, self._spot_rows(weights, batch, hit, n, w_o, exit_))
             return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
 
         return frozen(kernel)
@@ -222,7 +232,7 @@ class Kernels:
             s4, more = self._draw(3, raw, place, z, _take(channel, lanes))
             p = dr.exp(log_p + more)
             density = dr.dot(_take(second.mixture, lanes), p)
-            w = geometry.direction(s3, s4, _take(second.d, lanes), _take(batch.n, lanes))
+            w = geometry.direction(s3, s4, _take(second.d, lanes), _take(batch.n, batch.hit(lanes)))
             return w, _take(second.factor, lanes) * p / density, density
 
         return frozen(kernel)
@@ -234,7 +244,7 @@ class Kernels:
             weights: Weights, batch: Batch, some: Some, second: Second, raw: Float, spot: Float, w: Array3f, rows: Float
         ) -> tuple:
             place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(w)), some.width)
-            d, n = (_take(value, some.lanes) for value in (second.d, batch.n))
+            d, n = _take(second.d, some.lanes), _take(batch.n, batch.hit(some.lanes))
             return self._third(weights, raw, spot, place, d, n, w, rows, target)
 
         return frozen(kernel)
@@ -256,9 +266,9 @@ class Kernels:
         layout = self.layout
 
         def kernel(weights: Weights, batch: Batch, some: Some, raw: Float, u: Array3f, rows: Float) -> tuple:
-            place, target = Place(some.lanes, batch.width), Place(dr.arange(UInt32, dr.width(u)), some.width)
-            s1, s2 = geometry.height_and_turn(geometry.unit(u - _take(batch.x_o, some.lanes)))
-            target.write(rows, layout.second, self._second_rows(weights, batch, some.lanes, s1))
+            place, target = batch.place(batch.hit(some.lanes)), Place(dr.arange(UInt32, dr.width(u)), some.width)
+            s1, s2 = geometry.height_and_turn(geometry.unit(u - _take(batch.x_o, place.lane)))
+            target.write(rows, layout.second, self._second_rows(weights, batch, place.lane, s1))
             log_p = self._log_density(0, raw, place, s1)
             return s1, s2, log_p, rows
 
@@ -274,10 +284,11 @@ class Kernels:
         ) -> tuple:
             target = Place(dr.arange(UInt32, dr.width(s1)), some.width)
             p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
-            choice, n, w_o = (_take(value, some.lanes) for value in (first.choice, batch.n, batch.w_o))
+            hit, choice = batch.hit(some.lanes), _take(first.choice, some.lanes)
+            x_o, w_o, n = (_take(value, hit) for value in (batch.x_o, batch.w_o, batch.n))
             density = dr.dot(choice, p)
-            exit_ = Exit.at(s1, s2, _take(batch.x_o, some.lanes), n, weights.proxy, layout.planes)
-            target.write(rows, layout.spot, self._spot_rows(weights, batch, some.lanes, n, w_o, exit_))
+            exit_ = Exit.at(s1, s2, x_o, n, weights.proxy, layout.planes)
+            target.write(rows, layout.spot, self._spot_rows(weights, batch, hit, n, w_o, exit_))
             return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
 
         return frozen(kernel)
@@ -289,7 +300,7 @@ class Kernels:
             weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, d: Array3f, w: Array3f, rows: Float
         ) -> tuple:
             target = Place(dr.arange(UInt32, dr.width(w)), some.width)
-            return self._third(weights, raw, spot, target, d, _take(batch.n, some.lanes), w, rows, target)
+            return self._third(weights, raw, spot, target, d, _take(batch.n, batch.hit(some.lanes)), w, rows, target)
 
         return frozen(kernel)
 

@@ -57,6 +57,10 @@ class Tiles:
         """Memory for numbers of each lane, side by side: [tiles, lanes, numbers]."""
         return torch.empty(self.number, self.width, numbers)
 
+    def shared(self, copies: int) -> Tiles:
+        """Of what every `copies` consecutive lanes share: as many tiles, and the last of full ones is as wide as its lanes want."""
+        return Tiles(self.count // copies, self.most // copies)
+
     def opaque(self) -> UInt32:
         """The lanes of a tile as kernels want to be told: one kernel serves all."""
         return dr.opaque(UInt32, self.width)

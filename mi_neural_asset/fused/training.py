@@ -52,7 +52,7 @@ class TrainingKernels(Kernels):
 
     def _batch(self, paths: Paths) -> Batch:
         x_o, w_o, n = (_vectors(column, paths.rows) for column in (paths.x_o, paths.w_o, paths.n))
-        return Batch(x_o, w_o, n, paths.around, paths.width)
+        return Batch(x_o, w_o, n, paths.around, paths.width, UInt32(1))
 
     def _site_nodes(self, batch: Batch) -> Rows:
         return tables.on_planes(batch.x_o, self.layout.triplane) + tables.on_cube(batch.w_o, self.layout.cubemap)

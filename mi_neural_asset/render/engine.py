@@ -5,7 +5,7 @@ The renderer speaks to an engine in Dr.Jit arrays of compacted lanes and gets Dr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import mitsuba as mi
 import torch
@@ -44,6 +44,18 @@ def _rows(value, rows):  # noqa: ANN001, ANN202
     return value.index_select(0, rows)  # several times as fast as value[rows]
 
 
+def _joined(parts: list):  # noqa: ANN202
+    """The counterpart of `_rows`: parts of one tensor, Exit, list or Event put together."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    if isinstance(parts[0], list):
+        return [_joined(list(column)) for column in zip(*parts, strict=True)]
+    kind = type(parts[0])
+    return kind(*(_joined([getattr(part, field.name) for part in parts]) for field in fields(kind)))
+
+
 class Networks:
     """A model on its device, ready to be evaluated."""
 
@@ -71,25 +83,26 @@ class Engine(Networks):
 
         With `hero`, a channel is chosen uniformly and weights refer to its density alone (the paper's rule); otherwise it
         is chosen in proportion to the albedo and weights refer to the mean over channels (balance heuristic).
+
+        Uniform numbers of M times as many lanes as there are hits draw M exits of each hit: lanes M k to M k + M - 1 of the event
+        are those of hit k.
         """
-        inputs = [v if isinstance(v, Tensor) else to_torch(v, self.device) for v in (x_o, w_o, n, occlusion, u_channel, u_exit)]
-        parts = [self._begin(*(v[k : k + CHUNK] for v in inputs), hero) for k in range(0, inputs[0].shape[0], CHUNK)]
-        if len(parts) == 1:
-            return parts[0]
-
-        def join(get):  # noqa: ANN001, ANN202
-            return torch.cat([get(part) for part in parts])
-
-        return Event(
-            inputs[0], inputs[2], [join(lambda p, j=j: p.sites[j]) for j in range(len(parts[0].sites))],
-            join(lambda p: p.albedo), join(lambda p: p.channel),
-            Exit(*(join(lambda p, a=a: getattr(p.exit, a)) for a in ("u", "axis", "d", "extra"))),
-            *(join(lambda p, a=a: getattr(p, a)) for a in ("choice", "density", "factor", "mixture")),
-        )  # fmt: skip
+        inputs = [v if isinstance(v, Tensor) else to_torch(v, self.device) for v in (x_o, w_o, n, occlusion)]
+        numbers = [to_torch(v, self.device) for v in (u_channel, u_exit)]
+        count = inputs[0].shape[0]
+        copies = numbers[0].shape[0] // count
+        hits, parts = max(CHUNK // copies, 1), []
+        for k in range(0, count, hits):
+            drawn = [v[k * copies : (k + hits) * copies] for v in numbers]
+            parts.append(self._begin(*(v[k : k + hits] for v in inputs), *drawn, hero))
+        return _joined(parts)
 
     def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
         sites = self.model.sites(x_o, w_o, n, occlusion)
         albedo = self.model.albedo(sites)
+        copies = z.shape[0] // x_o.shape[0]
+        if copies > 1:
+            x_o, n, albedo, *sites = (value.repeat_interleave(copies, 0) for value in (x_o, n, albedo, *sites))
         choice = torch.full_like(albedo, 1 / 3) if hero else (albedo + 1e-8) / (albedo + 1e-8).sum(-1, keepdim=True)
         edges = choice.cumsum(-1)
         channel = (z_channel[:, None] >= edges[:, :2]).sum(-1)

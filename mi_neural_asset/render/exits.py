@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import drjit as dr
 import mitsuba as mi
 
+from ..model.coordinates import MIN_WARP, WARP_EXPONENT
+
 LOBE_EXPONENT = 1 / 6  # the lobe is uniform in ((1 - cos) / 2)^(1/6)
-LOBE_CUT = 1e-10  # smallest (1 - cos) / 2: below it single precision knows no angles
+LOBE_CUT = MIN_WARP**WARP_EXPONENT  # smallest (1 - cos) / 2: below it the networks' density of w_i stops growing
 
 
 def power_heuristic(a: mi.Float, b: mi.Float) -> mi.Float:

@@ -29,7 +29,7 @@ class FarFieldEvent(AssetEvent):
         self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *, hero: bool, **shared: Any  # noqa: ANN401
     ) -> None:
         super().__init__(scene, model, hits, **shared)
-        self._sites = model.engine.begin(*self._inputs())
+        self._sites = model.engine.begin(*self._inputs(hits), self.copies)
         self._w, self._weight, self._density = model.engine.draw(self._sites, z_exit)
 
     def albedo(self) -> mi.Spectrum:
@@ -45,7 +45,7 @@ class FarFieldEvent(AssetEvent):
 
     def light_sampling(self, z: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from x_o: (lanes, radiance), the radiance without the path's throughput."""
-        f, h = self._hits.frames, self._hits
+        f, h = self.hits.frames, self.hits
         ds, light = self._scene.sample_emitter_direction(exits.interaction(h.p, h.time, h.wavelengths), z, False)
         w = f.to_asset(ds.d)
         useful = (ds.pdf > 0) & dr.any(light != 0)
@@ -72,10 +72,10 @@ class FarFieldEvent(AssetEvent):
 
     def continuation(self, lanes: mi.UInt32, z: mi.Point2f) -> Continuation:
         """Next rays for some lanes, as drawn when the event began."""
-        frames, w, x_o = take(self._hits.frames, lanes), take(self._w, lanes), take(self._x_o, lanes)
+        frames, w, x_o = take(self.hits.frames, lanes), take(self._w, lanes), take(self._x_o, lanes)
         result = Continuation(
             o=self._start(frames, x_o, w), d=frames.to_world(w), weight=mi.Spectrum(take(self._weight, lanes)),
-            pdf=take(self._density, lanes), reference=take(self._hits.p, lanes),
+            pdf=take(self._density, lanes), reference=take(self.hits.p, lanes),
             lobe=dr.zeros(mi.Float, dr.width(lanes)), gap=dr.zeros(mi.Float, dr.width(lanes)),
         )  # fmt: skip
         dr.eval(result)

@@ -32,10 +32,16 @@ class FarFieldEngine(Networks):
 
     @torch_at_work()
     @torch.no_grad()
-    def begin(self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor) -> Sites:
-        """What the networks read about lanes that hit the asset; occlusion [N, K] is what `Occlusion` says about x_o."""
+    def begin(self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, copies: int = 1) -> Sites:
+        """What the networks read about lanes that hit the asset; occlusion [N, K] is what `Occlusion` says about x_o.
+
+        Each hit is there `copies` times, one after the other.
+        """
         x_o, w_o, n = (to_torch(v, self.device) for v in (x_o, w_o, n))
-        return Sites(n, self.model.sites(x_o, w_o, n, occlusion))
+        sites = self.model.sites(x_o, w_o, n, occlusion)
+        if copies > 1:
+            n, *sites = (value.repeat_interleave(copies, 0) for value in (n, *sites))
+        return Sites(n, sites)
 
     @torch_at_work()
     @torch.no_grad()

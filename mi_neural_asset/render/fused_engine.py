@@ -31,10 +31,11 @@ class Part:
     """A chunk of a batch of events."""
 
     first: int  # lanes before it
-    tiles: Tiles
+    tiles: Tiles  # of lanes
+    sites: Tiles  # of hits, which consecutive lanes share
     batch: Batch
-    sums: Float  # over the site, of networks 2 to 4
-    raw_1: Float
+    sums: Float  # over the sites, of networks 2 to 4
+    raw_1: Float  # of the sites
     raw_3: Float
     spot: Float
     one: First
@@ -73,27 +74,31 @@ class FusedEngine(Networks):
     def begin(
         self, x_o: mi.Point3f, w_o: mi.Vector3f, n: mi.Vector3f, occlusion: Tensor, u_channel: mi.Float, u_exit: mi.Point2f, hero: bool
     ) -> Event:
-        """Albedo and u_i for lanes that hit the asset."""
-        columns = to_columns(x_o, w_o, n, u_channel, u_exit)
+        """Albedo and u_i for lanes that hit the asset; where there are more uniform numbers than hits, as many exits of each."""
+        columns, numbers = to_columns(x_o, w_o, n), to_columns(u_channel, u_exit)
         count, parts = columns[0].shape[0], []
-        for k in range(0, count, CHUNK):
-            own = [_lanes(column, k, k + CHUNK) for column in columns]
-            parts.append(self._begin(k, own, _lanes(occlusion, k, k + CHUNK), hero))
+        copies = numbers[0].shape[0] // count
+        hits = max(CHUNK // copies, 1)  # at once
+        for k in range(0, count, hits):
+            own, drawn = ([_lanes(x, k * m, (k + hits) * m) for x in some] for some, m in ((columns, 1), (numbers, copies)))
+            parts.append(self._begin(k * copies, own, _lanes(occlusion, k, k + hits), drawn, hero))
         return Event(parts)
 
-    def _begin(self, first: int, columns: list[Float], around: Float, hero: bool) -> Part:
+    def _begin(self, first: int, columns: list[Float], around: Float, numbers: list[Float], hero: bool) -> Part:
         layout, run, weights = self._layout, self._kernels, self._weights
-        tiles = Tiles(dr.width(columns[0]))
+        copies = dr.width(numbers[0]) // dr.width(columns[0])
+        tiles = Tiles(dr.width(numbers[0]), LANES // copies * copies)
+        hits = tiles.shared(copies)
         vectors = [Array3f(columns[k : k + 3]) for k in (0, 3, 6)]
-        z_channel, z_1, z_2 = columns[9:]
-        batch = Batch(*vectors, around, tiles.opaque())
-        sites = run.site(weights, batch, tiles.empty(layout.site))
-        sums, albedo, raw_1 = self._from_sites(tiles, sites)
+        z_channel, z_1, z_2 = numbers
+        batch = Batch(*vectors, around, tiles.opaque(), dr.opaque(UInt32, copies))
+        sites = run.site(weights, batch, hits.empty(layout.site))
+        sums, albedo, raw_1 = self._from_sites(hits, sites)
         one, rows = run.first(weights, batch, albedo, raw_1, z_channel, z_1, tiles.empty(layout.second), hero)
-        raw_2 = self._network(1, tiles, sums, rows)
+        raw_2 = self._network(1, tiles, sums, rows, hits)
         two, spot = run.second(weights, batch, one, raw_2, z_2, tiles.empty(layout.spot))
-        raw_3 = self._network(2, tiles, sums, spot)
-        return Part(first, tiles, batch, sums, raw_1, raw_3, spot, one, two)
+        raw_3 = self._network(2, tiles, sums, spot, hits)
+        return Part(first, tiles, hits, batch, sums, raw_1, raw_3, spot, one, two)
 
     def _from_sites(self, tiles: Tiles, sites: Float) -> tuple[Float, Float, Float]:
         """(sums of networks 2 to 4, outputs of the albedo network, raw numbers of step 1)."""
@@ -116,23 +121,27 @@ class FusedEngine(Networks):
         for_tiles(work, tiles.number)
         return memory_of(sums), memory_of(albedo), memory_of(raw)
 
-    def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, *, picked: bool = False) -> Float:
+    def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, sites: Tiles | None = None) -> Float:
         """Raw numbers of step j (1 to 3) from sums over the sites and what it reads besides.
 
         Args:
-            picked: the sums are those of this network alone.
+            sites: how the sums lie, which are those of all networks; None: as the lanes do, those of this network alone.
         """
         raw = tiles.records(self._layout.raw(j))
         chain, weight = self._chains[j], self._extra[j - 1]
-        which = slice(None) if picked else slice((j - 1) * chain.width, j * chain.width)
-        used = weight.shape[1]
+        which = slice((j - 1) * chain.width, j * chain.width) if sites else slice(None)
+        sites, used = sites or tiles, weight.shape[1]
 
         def work(k: int) -> None:
             features = chain.begin(tiles.width)
-            torch.addmm(known[k, which], weight, beside[k, :used], out=features)
+            if sites.width == tiles.width:
+                torch.addmm(known[k, which], weight, beside[k, :used], out=features)
+            else:
+                torch.mm(weight, beside[k, :used], out=features)
+                features.unflatten(1, (sites.width, -1)).add_(known[k, which, :, None])
             chain.finish(raw[k])
 
-        known, beside = tiles.tensor(sums), tiles.tensor(rows)
+        known, beside = sites.tensor(sums), tiles.tensor(rows)
         for_tiles(work, tiles.number)
         return memory_of(raw)
 
@@ -182,7 +191,7 @@ class FusedEngine(Networks):
         for part in event.parts:
             end = int(torch.searchsorted(index, part.first + part.tiles.count))
             if end > begin:
-                tiles = Tiles(end - begin)
+                tiles = part.tiles if end - begin == part.tiles.count else Tiles(end - begin)
                 own = (index[begin:end] - part.first).view(torch.uint32)
                 yield part, Some(UInt32(own), tiles.opaque()), tiles, [_lanes(column, begin, end) for column in columns]
             begin = end
@@ -190,9 +199,9 @@ class FusedEngine(Networks):
     def _some(self, j: int, part: Part, some: Some, tiles: Tiles, rows: Float) -> Float:
         """Raw numbers of step j (1 to 3) for some lanes of a part."""
         if tiles.count == part.tiles.count:
-            return self._network(j, tiles, part.sums, rows)
+            return self._network(j, tiles, part.sums, rows, part.sites)
         sums = self._kernels.pick(part.batch, some, part.sums, j, tiles.empty(self._layout.width))
-        return self._network(j, tiles, sums, rows, picked=True)
+        return self._network(j, tiles, sums, rows)
 
     def _draw(self, part: Part, some: Some, tiles: Tiles, z: list[Float]) -> tuple[Array3f, Array3f, Float]:
         run, channel, space = self._kernels, part.one.channel, tiles.empty(self._layout.fourth)

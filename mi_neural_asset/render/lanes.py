@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import drjit as dr
 import mitsuba as mi
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Numbers of paths that fork where the camera sees an asset.
+
+    Path r + b W is branch b of camera ray r: branch 0 the ray's own, and after the fork its direct part; the others are its exits.
+
+    Attributes:
+        rays: W.
+        exits: of a ray that forks; 0: none does.
+    """
+
+    rays: int
+    exits: int
+
+    @property
+    def paths(self) -> int:
+        """All of them."""
+        return self.rays * (1 + self.exits)
+
+    @cached_property
+    def _rays(self) -> mi.UInt32:
+        """In a kernel's text it would be compiled anew for each size of a picture."""
+        return dr.opaque(mi.UInt32, self.rays)
+
+    def is_own(self, index: mi.UInt32) -> mi.Bool:
+        """Whether these are branch 0."""
+        return index < self._rays
+
+    def branch(self, ray: mi.UInt32, number: int | mi.UInt32) -> mi.UInt32:
+        """A branch of camera rays."""
+        return ray + number * self._rays
+
+    def fork(self, ray: mi.UInt32) -> mi.UInt32:
+        """All exits of camera rays, ray by ray."""
+        exit_ = dr.arange(mi.UInt32, dr.width(ray) * self.exits)
+        return self.branch(repeat(ray, self.exits), 1 + exit_ % dr.opaque(mi.UInt32, self.exits))
 
 
 @dataclass
 class Lanes:
     """State of the paths that are alive, one lane each."""
 
-    index: mi.UInt32  # whose random numbers they use (see `Randoms`), and where their radiance is summed; modulo W, the camera ray
+    index: mi.UInt32  # which branch of which camera ray (see `Branches`): their random numbers, and where their radiance is summed
     ray: mi.Ray3f
     β: mi.Spectrum  # path throughput weight
     η: mi.Float  # product of relative indices of refraction
@@ -48,6 +87,11 @@ def take(value, rows: mi.UInt32):  # noqa: ANN001, ANN201
     if dr.width(value) == 1:
         rows = dr.zeros(mi.UInt32, dr.width(rows))
     return dr.gather(type(value), value, rows)
+
+
+def repeat(value, copies: int):  # noqa: ANN001, ANN201
+    """Each lane `copies` times, one after the other."""
+    return value if copies == 1 else take(value, dr.arange(mi.UInt32, dr.width(value) * copies) // dr.opaque(mi.UInt32, copies))
 
 
 def join(parts: list, widths: list[int] | None = None):  # noqa: ANN201

@@ -20,7 +20,7 @@ from ..occlusion import SELF_OFFSET
 from . import exits
 from .exits import Techniques
 from .instances import Frames, Model
-from .lanes import take
+from .lanes import repeat, take
 
 
 @dataclass
@@ -69,34 +69,39 @@ class AssetEvent:
     Args:
         scene: the scene, for emitters and occlusion.
         model: weights and boundary.
-        hits: the lanes.
+        hits: where the asset was hit.
+        copies: lanes of each hit, one after the other.
         techniques: which are in use.
         statistics: counters to add to.
         clear: says whether nothing stands in the way of rays, where that is not for the scene to say (see `volumes`).
+
+    Attributes:
+        hits: of each lane.
     """
 
     def __init__(
-        self, scene: mi.Scene, model: Model, hits: Hits, *, techniques: Techniques, statistics: Statistics,
+        self, scene: mi.Scene, model: Model, hits: Hits, *, copies: int, techniques: Techniques, statistics: Statistics,
         clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
-        self._scene, self._model, self._hits, self._statistics = scene, model, hits, statistics
+        self._scene, self._model, self._statistics = scene, model, statistics
         self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
-        self._x_o = hits.frames.point_to_asset(hits.p)
-        dr.eval(self._x_o)
-        statistics.events += dr.width(hits.p)
+        self.hits, self.copies = repeat(hits, copies), copies
+        self._x_o = self.hits.frames.point_to_asset(self.hits.p)
+        dr.eval(self.hits, self._x_o)
+        statistics.events += dr.width(self._x_o)
 
-    def _inputs(self) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, Tensor]:
-        """x_o, w_o and n in the asset's frame, and what `Occlusion` says about x_o."""
-        f, model = self._hits.frames, self._model
-        n = f.to_asset(self._hits.n)
-        return self._x_o, f.to_asset(self._hits.wo), n, model.projection.occlusion.tensor(self._x_o, n, model.engine.device)
+    def _inputs(self, hits: Hits) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, Tensor]:
+        """Of each hit x_o, w_o and n in the asset's frame, and what `Occlusion` says about x_o."""
+        f, model = hits.frames, self._model
+        x_o, n = f.point_to_asset(hits.p), f.to_asset(hits.n)
+        return x_o, f.to_asset(hits.wo), n, model.projection.occlusion.tensor(x_o, n, model.engine.device)
 
 
 class NeuralEvent(AssetEvent):
     """One event for a batch of lanes.
 
     Args:
-        z_channel, z_exit: uniform numbers.
+        z_channel, z_exit: uniform numbers of each lane.
         hero: see `Engine.begin`.
         scene, model, hits, **shared: see `AssetEvent`.
     """
@@ -105,7 +110,7 @@ class NeuralEvent(AssetEvent):
         self, scene: mi.Scene, model: Model, hits: Hits, z_channel: mi.Float, z_exit: mi.Point2f, *, hero: bool, **shared: Any  # noqa: ANN401
     ) -> None:
         super().__init__(scene, model, hits, **shared)
-        self._event = model.engine.begin(*self._inputs(), z_channel, z_exit, hero)
+        self._event = model.engine.begin(*self._inputs(hits), z_channel, z_exit, hero)
         self._u = model.engine.exit_point(self._event)
         self._q_u = model.engine.exit_density(self._event)
 
@@ -121,20 +126,20 @@ class NeuralEvent(AssetEvent):
 
     def _sees(self, u: mi.Point3f, w: mi.Vector3f, d: mi.Vector3f, distance: mi.Float, active: mi.Bool) -> mi.Bool:
         """Whether nothing stands between x_i of the incident ray (u, w), d in the world, and a light `distance` from u."""
-        start, gap, _ = self._start(self._hits.frames, u, w, self._x_o)
-        ray = mi.Ray3f(start, d, self._hits.time, self._hits.wavelengths)
+        start, gap, _ = self._start(self.hits.frames, u, w, self._x_o)
+        ray = mi.Ray3f(start, d, self.hits.time, self.hits.wavelengths)
         ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
         return self._clear(ray, active)
 
     def _interaction(self, p: mi.Point3f) -> mi.SurfaceInteraction3f:
-        return exits.interaction(p, self._hits.time, self._hits.wavelengths)
+        return exits.interaction(p, self.hits.time, self.hits.wavelengths)
 
     def light_sampling(self, z: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from u_i: (lanes, radiance), the radiance without the path's throughput.
 
         Without this technique only delta lights are sampled, which rays cannot hit.
         """
-        f, h, use = self._hits.frames, self._hits, self._techniques
+        f, h, use = self.hits.frames, self.hits, self._techniques
         u = f.point_to_world(self._u)
         ds, light = self._scene.sample_emitter_direction(self._interaction(u), z, False)
         w = f.to_asset(ds.d)
@@ -158,7 +163,7 @@ class NeuralEvent(AssetEvent):
 
     def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput."""
-        f, h, use, projection = self._hits.frames, self._hits, self._techniques, self._model.projection
+        f, h, use, projection = self.hits.frames, self.hits, self._techniques, self._model.projection
         x_o = self._interaction(h.p)
         ds_o, _ = self._scene.sample_emitter_direction(x_o, z_light, False)
         d = exits.draw_lobe(ds_o.d, z_exit)
@@ -183,7 +188,7 @@ class NeuralEvent(AssetEvent):
     def continuation(self, lanes: mi.UInt32, z: mi.Point2f) -> Continuation:
         """Next rays for some lanes; z: uniform numbers of these lanes."""
         w, weight, density = self._model.engine.draw(self._event, lanes, z)
-        frames = take(self._hits.frames, lanes)
+        frames = take(self.hits.frames, lanes)
         u = take(self._u, lanes)
         start, gap, met = self._start(frames, u, w, take(self._x_o, lanes))
         lobe = dr.select(self._model.projection.leaves(u, w), 1 / take(self._q_u, lanes), 0)

@@ -15,12 +15,13 @@ import mitsuba as mi
 import numpy as np
 
 from ..memory import bound, text
+from .randoms import Samples
 
 # Peaks as measured by benchmarks/memory.py, with a quarter more.
 FIXED_BYTES = 128 << 20  # networks' evaluation of a chunk, compiled kernels
 PATH_BYTES = 560  # of one path: its state in Dr.Jit
-EVENT_BYTES = 2500  # more, where it can meet an asset: hits, lights, both lanes of a split
-INPUT_BYTES = 10  # and for each number that the networks are told
+EVENT_BYTES, INPUT_BYTES = 2500, 10  # more, where it can meet an asset: hits, lights, direct lobe; for each number networks are told
+EXIT_BYTES, EXIT_INPUT_BYTES = 700, 4  # the same of each exit but the first
 PIXEL_BYTES = 5  # of the film, for each byte of its channels: block, film, picture
 DEFAULT_LANES = 1 << 19  # paths of a pass where nobody gives a bound: the same picture whatever is free
 MAX_LANES = 1 << 24
@@ -105,28 +106,30 @@ class Passes:
         self._given, self._memory = memory not in (None, ""), bound(memory, 'nap_path: "memory"')
         self._channels = 5 + len(self._marks) + (len(self._aovs.aov_names()) if self._aovs else 0)
 
-    def plan(self, inputs: int = 0) -> Plan:
-        """Passes for a scene whose assets' networks are told `inputs` numbers of a hit; 0: there are none."""
-        (width, height), lane = self._size, PATH_BYTES + (EVENT_BYTES + INPUT_BYTES * inputs if inputs else 0)
-        fixed = FIXED_BYTES + width * height * 4 * self._channels * PIXEL_BYTES
-        return plan(self.spp, width, height, self._memory, lane, fixed, MAX_LANES if self._given else DEFAULT_LANES)
+    def plan(self, inputs: int = 0, exits: int = 0) -> Plan:
+        """Passes for a scene whose assets' networks are told `inputs` numbers of a hit (0: no assets), where a path forks into `exits`."""
+        (width, height), more = self._size, max(exits, 1) - 1
+        event = EVENT_BYTES + INPUT_BYTES * inputs + more * (EXIT_BYTES + EXIT_INPUT_BYTES * inputs)
+        fixed, lane = FIXED_BYTES + width * height * 4 * self._channels * PIXEL_BYTES, PATH_BYTES + (event if inputs else 0)
+        return plan(self.spp, width, height, self._memory, lane, fixed, MAX_LANES if self._given else DEFAULT_LANES // (1 + more))
 
     def render(
-        self, scene: mi.Scene, seed: int, trace: Callable, mark: Callable[[mi.Ray3f], mi.Float] | None = None, inputs: int = 0
-    ) -> None:
+        self, scene: mi.Scene, seed: int, trace: Callable, mark: Callable[[mi.Ray3f], mi.Float] | None = None, inputs: int = 0,
+        exits: int = 0,
+    ) -> None:  # fmt: skip
         """Fill the film.
 
         Args:
             scene: the scene.
             seed: of the sampler.
-            trace: `trace(ray, sampler) -> (radiance, valid)`.
+            trace: `trace(ray, sampler, samples) -> (radiance, valid)`.
             mark: `mark(ray)` gives the AOV `neural_invalid`; None: zeros.
-            inputs: see `plan`.
+            inputs, exits: see `plan`.
 
         Raises:
             ValueError: the memory is too little; the message says how much would do.
         """
-        film, sampler, passes = self.sensor.film(), self._sampler, self.plan(inputs)
+        film, sampler, passes = self.sensor.film(), self._sampler, self.plan(inputs, exits)
         (width, height), count = self._size, self.spp // passes.spp
         sampler.set_samples_per_wavefront(passes.spp)
         film.prepare([*(self._aovs.aov_names() if self._aovs else []), *self._marks])
@@ -136,7 +139,8 @@ class Passes:
             rows = min(passes.rows, height - first)
             sampler.seed(seed if first == 0 else int(np.random.SeedSequence([seed, first]).generate_state(1)[0]), rows * width * passes.spp)
             for number in range(count):
-                self._render_pass(scene, sampler, film, block, trace, mark, (first, rows, passes.spp))
+                samples = Samples(first * width, passes.spp, number * passes.spp)
+                self._render_pass(scene, sampler, film, block, trace, mark, samples, rows)
                 if number + 1 < count:
                     sampler.advance()
                     sampler.schedule_state()
@@ -147,27 +151,26 @@ class Passes:
 
     def _render_pass(
         self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None,
-        band: tuple[int, int, int],
+        samples: Samples, rows: int,
     ) -> None:  # fmt: skip
-        rays, weight, pos = self._camera_rays(sampler, *band)
+        rays, weight, pos = self._camera_rays(sampler, samples, rows)
         dr.eval(rays, weight, pos)
         extra = self._aovs.sample(scene, sampler, rays)[2] if self._aovs else []
         if self._marks:
             extra = [*extra, *[mark(rays) if mark else mi.Float(0)] * len(self._marks)]
         dr.eval(extra)
-        radiance, valid = trace(rays, sampler)
+        radiance, valid = trace(rays, sampler, samples)
         colour = radiance * weight
         channels = [colour.x, colour.y, colour.z]
         if mi.has_flag(film.flags(), mi.FilmFlags.Alpha):
             channels.append(dr.select(valid, mi.Float(1), mi.Float(0)))
         block.put(pos, [*channels, mi.Float(1), *extra])
 
-    def _camera_rays(self, sampler: mi.Sampler, first: int, rows: int, spp: int) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
-        """Rays of a band of rows, `spp` for each pixel."""
+    def _camera_rays(self, sampler: mi.Sampler, samples: Samples, rows: int) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
+        """Rays of a band of rows."""
         film, (across, _) = self.sensor.film(), self._size
         border = film.rfilter().border_size() if film.sample_border() else 0
-        start, samples = (dr.opaque(mi.UInt32, number) for number in (first * across, spp))  # the same kernel for all bands and numbers
-        pixel = start + dr.arange(mi.UInt32, rows * across * spp) // samples
+        pixel = samples.pixel(dr.arange(mi.UInt32, rows * across * samples.each))
         corner = mi.Vector2i(mi.Int32(pixel % across), mi.Int32(pixel // across)) - border + mi.Vector2i(film.crop_offset())
         jittered = mi.Vector2f(corner) + sampler.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())

@@ -2,8 +2,8 @@
 
 Ordinary surfaces are treated as Mitsuba's `path` integrator treats them: emitter sampling and BSDF sampling with multiple
 importance sampling.  Lanes that hit an asset do the same with the direct lobe f (Eq. 22) where the asset has one, and then
-choose the next ray between the direct sample and the neural one (Eq. 23), or follow both where the camera sees it.  Dead lanes
-are removed after each bounce.
+choose the next ray between the direct sample and the neural one (Eq. 23).  Where the camera sees an asset, paths fork instead: the
+direct ray goes on, and several neural ones whose random numbers are spread evenly.  Dead lanes are removed after each bounce.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from .exits import Techniques
 from .far_field import FarFieldEvent
 from .guard import watch
 from .instances import Model, SceneAssets
-from .lanes import Lanes, join, not_from_an_asset, put, take
+from .lanes import Branches, Lanes, join, not_from_an_asset, put, repeat, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
-from .randoms import Randoms
+from .randoms import Randoms, Samples
 from .single import SingleScattering
 from .volumes import Volumes
+
+MAX_EXITS = 64  # tiles of hits get too narrow
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class PathOptions:
     hero: bool = False
     techniques: Techniques = Techniques()
     split: bool = True
+    exits: int = 4
     strict: bool = False
     engine: str = "auto"
 
@@ -50,7 +53,8 @@ class PathOptions:
         """Reads the remaining properties of `nap_path`.
 
         Raises:
-            ValueError: `channels`, `engine` or `techniques` is none of the names that it may be, or the variant has no RGB colours.
+            ValueError: `channels`, `engine` or `techniques` is none of the names that it may be, `exits` is out of range, or the
+                variant has no RGB colours.
         """
         if not mi.is_rgb or mi.is_polarized:
             raise ValueError(f"nap_path: variant {mi.variant()!r} has no plain RGB colours; use llvm_ad_rgb or cuda_ad_rgb")
@@ -60,28 +64,30 @@ class PathOptions:
         engine = props.get("engine", "auto")
         if engine not in ENGINES:
             raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
+        number = props.get("exits", cls.exits)
+        if not 1 <= number <= MAX_EXITS:
+            raise ValueError(f'nap_path: "exits" must be 1 to {MAX_EXITS}, got {number}')
         mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
         techniques = Techniques.parse(props.get("techniques", "") or default)
         return cls(
-            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True),
+            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True), number,
             props.get("strict", False), engine,
         )  # fmt: skip
 
 
 class Gathered:
-    """What camera rays have gathered, with a place for each lane: their sums have one order.
+    """What camera rays have gathered, with a place for each path: their sums have one order.
 
     Args:
-        width: W, the number of rays.
-        split: whether paths have second halves, lanes W to 2 W - 1.
+        branches: all paths; stays as an attribute.
         met: what the alpha channel says of rays that meet nothing.
     """
 
-    def __init__(self, width: int, split: bool, met: bool) -> None:
-        self._radiance = dr.zeros(mi.Spectrum, 2 * width if split else width)
-        self._met = dr.full(mi.Bool, met, width)
-        self._width = dr.opaque(mi.UInt32, width)  # in the kernel's text it would be compiled anew for each size of a picture
+    def __init__(self, branches: Branches, met: bool) -> None:
+        self._radiance = dr.zeros(mi.Spectrum, branches.paths)
+        self._met = dr.full(mi.Bool, met, branches.rays)
+        self.branches = branches
         dr.eval(self._radiance, self._met)
 
     def add(self, value: mi.Spectrum, index: mi.UInt32, active: mi.Bool = True) -> None:
@@ -94,19 +100,13 @@ class Gathered:
 
     def meet(self, index: mi.UInt32, active: mi.Bool) -> None:
         """Note that paths have met something."""
-        dr.scatter(self._met, True, index - dr.select(index >= self._width, self._width, 0), active)
-
-    def second(self, index: mi.UInt32) -> mi.UInt32:
-        """The second halves of paths."""
-        return index + self._width
+        dr.scatter(self._met, True, index, active & self.branches.is_own(index))  # a path that forks has met an asset
 
     def result(self) -> tuple[mi.Spectrum, mi.Bool]:
-        """Radiance along the camera's rays, and which of them met something."""
-        width = dr.width(self._met)
-        if dr.width(self._radiance) == width:
-            return self._radiance, self._met
-        first = dr.arange(mi.UInt32, width)
-        return take(self._radiance, first) + take(self._radiance, self.second(first)), self._met
+        """Radiance along the camera's rays, that of exits averaged, and which of them met something."""
+        branches, ray = self.branches, dr.arange(mi.UInt32, self.branches.rays)
+        own, *exits = (take(self._radiance, branches.branch(ray, number)) for number in range(1 + branches.exits))
+        return own + sum(exits, mi.Spectrum(0)) / max(branches.exits, 1), self._met
 
 
 class PathTracer:
@@ -116,24 +116,26 @@ class PathTracer:
         scene: the scene.
         assets: its neural assets.
         options: see `PathOptions`.
-        seed: of the second halves of split paths.
+        seed: of all random numbers that the sensor's sampler does not give.
     """
 
     def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
         self.scene, self.assets, self.options = scene, assets, options
-        self._split = options.split and any(model.separate_direct for model in assets.models)
+        self.exits = options.exits if options.split and assets.models else 0
         self._seeds = random.Random(seed)
+        self._spread = self._seeds.getrandbits(32)
         self.statistics = Statistics()
         techniques = options.techniques
         self._techniques = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
         self._volumes = Volumes(scene, assets, self._seeds.getrandbits(32))
 
-    def trace(self, ray: mi.Ray3f, sampler: mi.Sampler) -> tuple[mi.Spectrum, mi.Bool]:
+    def trace(self, ray: mi.Ray3f, sampler: mi.Sampler, samples: Samples) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
         width, options = dr.width(ray), self.options
         if options.max_depth == 0:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
-        randoms = Randoms(sampler, width, self._split, self._seeds.getrandbits(32))
+        branches = Branches(width, self.exits)
+        randoms = Randoms(sampler, branches, samples, self._seeds.getrandbits(32), self._spread)
         lanes = Lanes(
             index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
             β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
@@ -141,7 +143,7 @@ class PathTracer:
             straight=dr.full(mi.Bool, True, width), **not_from_an_asset(width),
         )  # fmt: skip
         dr.eval(lanes)
-        gathered = Gathered(width, self._split, not options.hide_emitters and self.scene.environment() is not None)
+        gathered = Gathered(branches, not options.hide_emitters and self.scene.environment() is not None)
         depth = 0
         while dr.width(lanes.index) > 0:
             with busy_workers(dr.width(lanes.index)):
@@ -178,8 +180,8 @@ class PathTracer:
             for number in range(len(self.assets.models)):
                 chosen = dr.compress(neural & (model == number + 1))
                 if dr.width(chosen):
-                    split = self._split and depth == 0
-                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, gathered, split))
+                    fork = depth == 0 and gathered.branches.exits > 0
+                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, gathered, fork))
         return self._survivors(depth, step, active & (~neural | self._separates(model, volumes=True)), further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
@@ -254,14 +256,14 @@ class PathTracer:
 
     def _neural_step(
         self, number: int, chosen: mi.UInt32, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
-        step: Lanes, randoms: Randoms, gathered: Gathered, split: bool,
+        step: Lanes, randoms: Randoms, gathered: Gathered, fork: bool,
     ) -> Lanes | None:  # fmt: skip
         """Neural scattering for the lanes `chosen`: returns the rays that leave the asset, if any.
 
-        The direct rays in `step` lose those that meet the asset again.  With `split` both rays go on; otherwise one of
-        them does, chosen by what they are expected to bring.
+        The direct rays in `step` lose those that meet the asset again.  With `fork` they go on, and so do the rays of all exits;
+        otherwise one ray does, chosen by what they are expected to bring.
         """
-        model = self.assets.models[number]
+        model, options = self.assets.models[number], self.options
         index, β, η = (take(value, chosen) for value in (lanes.index, lanes.β, lanes.η))
         ray = take(lanes.ray, chosen)
         frames = self.assets.frames(take(instance, chosen))
@@ -270,18 +272,21 @@ class PathTracer:
         n = side * take(mi.Vector3f(si.sh_frame.n), chosen)
         hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
         dr.eval(hits, index, β, η)
+        draw, copies = (randoms.of_exits(index), gathered.branches.exits) if fork else (randoms.of(index), 1)
         event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
-            self.scene, model, hits, randoms.next_1d(index), randoms.next_2d(index), hero=self.options.hero,
-            techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
+            self.scene, model, hits, draw.next_1d(), draw.next_2d(), copies=copies, hero=options.hero, techniques=self._techniques,
+            statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
         )  # fmt: skip
-        found = [event.light_sampling(randoms.next_2d(index))]
+        exit_index = gathered.branches.fork(index) if fork else index
+        exit_β, exit_η = repeat(β, copies), repeat(η, copies)
+        dr.eval(exit_index, exit_β, exit_η)
+        found = [event.light_sampling(draw.next_2d())]
         if self._techniques.lobe:
-            found.append(event.lobe_sampling(randoms.next_2d(index), randoms.next_2d(index)))
+            found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d()))
         for lit, light in found:
-            gathered.add(take(β, lit) * light, take(index, lit))
+            gathered.add(take(exit_β, lit) * light, take(exit_index, lit))
             gathered.settle()
-        z, rows = randoms.next_2d(index), dr.arange(mi.UInt32, dr.width(chosen))
-        keep = dr.full(mi.Float, 1, dr.width(chosen))  # probability of the neural ray
+        z, rows = draw.next_2d(), dr.arange(mi.UInt32, dr.width(exit_index))
         if model.separate_direct:
             if model.density:
                 direct = self._single_scattering(model, hits, index, β, η, randoms, gathered)
@@ -289,25 +294,24 @@ class PathTracer:
                 direct = one_lobe(
                     take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._volumes.seed
                 )
-            if split:
-                index = gathered.second(index)
-            else:
+            if not fork:
                 weight, indirect = mean(direct.β), mean(β * event.albedo())
                 keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
                 neural = randoms.next_1d(index) < keep
-                direct.β = dr.select(neural, 0, direct.β / (1 - keep))
-                dr.eval(neural)
+                direct.β, exit_β = dr.select(neural, 0, direct.β / (1 - keep)), β / keep
+                dr.eval(neural, exit_β)
                 rows = dr.compress(neural)
-            dr.eval(keep, direct)
+            dr.eval(direct)
             put(step, direct, chosen)
         if dr.width(rows) == 0:
             return None
         c, width = event.continuation(rows, take(z, rows)), dr.width(rows)
+        time, wavelengths, x_o = (take(value, rows) for value in (event.hits.time, event.hits.wavelengths, event.hits.p))
         return Lanes(
-            index=take(index, rows), ray=mi.Ray3f(c.o, c.d, take(ray.time, rows), take(ray.wavelengths, rows)),
-            β=take(β, rows) * c.weight / take(keep, rows), η=take(η, rows), reference=c.reference, pdf=c.pdf,
+            index=take(exit_index, rows), ray=mi.Ray3f(c.o, c.d, time, wavelengths),
+            β=take(exit_β, rows) * c.weight, η=take(exit_η, rows), reference=c.reference, pdf=c.pdf,
             delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
-            gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=take(hits.p, rows), lobe=c.lobe,
+            gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=x_o, lobe=c.lobe,
         )  # fmt: skip
 
     def _single_scattering(
@@ -353,7 +357,7 @@ def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: s
         assets = SceneAssets(scene, device, options.engine)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
         tracer = PathTracer(scene, assets, options, seed)
-        passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0))
+        passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0), tracer.exits)
     if tracer.statistics.invalid:
         mi.Log(mi.LogLevel.Warn, f"nap_path: {tracer.statistics.invalid} paths ended at a weight that was not finite")
     return tracer.statistics
