@@ -5,7 +5,7 @@
     python benchmarks/memory.py seal.pt --large 20            # 3840 x 2160 pixels, 4096 samples, memory 2GB, stopped after 20 passes
 
 Every render is a process of its own, with the camera so near that all rays meet the asset.  What is printed first is what
-`render/memory.py` must allow for.
+`render/passes.py` must allow for.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def grow(weights: str, passes: int, large: bool) -> None:
     scene = scene_of("area", weights, 3840, 2160) if large else small
     integrator = mi.load_dict({"type": "nap_path", **({"memory": "2GB"} if large else {})})
     if not large:
-        planning.DEFAULT_LANES = 256
+        planning.DEFAULT_LANES = 4 * 256  # of 4 exits
 
     def look(done: int, total: int) -> None:  # noqa: ARG001
         seen.append(resident())

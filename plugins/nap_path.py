@@ -38,8 +38,8 @@ outside.  `aovs="bad:neural_invalid"` adds a channel `bad`: the share of a pixel
 within its hull.
 
 `memory` holds for torch and Dr.Jit together, beside what the process has before it renders; passes, and bands of rows where a whole
-picture does not fit, are made to keep it.  Without it, passes hold 2^19 paths at most, so that a seed gives the same picture
-wherever these fit.
+picture does not fit, are made to keep it.  Without it, passes hold 2^19 paths at most, exits counted, so that a seed gives
+the same picture wherever these fit.
 
 `engine="torch"` works on any device.  `drjit` has the CPU's matrices multiplied by torch and all else done by Dr.Jit kernels: about
 twice as fast, for transport models in coordinates around x_o.  `auto` takes it wherever it can evaluate the model.

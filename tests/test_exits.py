@@ -43,7 +43,7 @@ def lit(mi, weights: str, kind: str, **extra):  # noqa: ANN001, ANN003, ANN202
     return scene_of(mi, weights, extra={**(entry if kind == "many" else {"light": entry}), **extra})
 
 
-def mean_of(mi, scene, seed: int = 0, spp: int = 128, **options):  # noqa: ANN001, ANN003, ANN202
+def mean_of(mi, scene, seed: int = 0, spp: int = 64, **options):  # noqa: ANN001, ANN003, ANN202
     integrator = mi.load_dict({"type": "nap_path", **options})
     return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=spp, seed=s)).mean((0, 1)), RUNS, seed)
 
@@ -242,7 +242,7 @@ def sets(kind: str) -> tuple[str, ...]:
     return SETS if kind in ("area", "textured", "mesh", "sphere", "envmap") else ("path,light", "light,lobe", "path,light,lobe")
 
 
-def agree(mi, kind: str, weights: str, seed: int, spp: int = 128, techniques: tuple[str, ...] = (), **extra) -> None:  # noqa: ANN001, ANN003
+def agree(mi, kind: str, weights: str, seed: int, spp: int = 64, techniques: tuple[str, ...] = (), **extra) -> None:  # noqa: ANN001, ANN003
     scene = lit(mi, weights, kind, **extra)
     means = [mean_of(mi, scene, seed + 100 * k, spp, techniques=names) for k, names in enumerate(techniques or sets(kind))]
     for other in means[:-1]:
@@ -252,7 +252,7 @@ def agree(mi, kind: str, weights: str, seed: int, spp: int = 128, techniques: tu
 
 @pytest.mark.parametrize("kind", ["sphere", "envmap", "directional", "many"])
 def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
-    agree(llvm, kind, random_asset("pairs", seed=2), 0, spp=256)
+    agree(llvm, kind, random_asset("pairs", seed=2), 0, spp=96)
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
 def test_every_pair_agrees_on_every_light(llvm, kind: str, model: str, seed: int) -> None:  # noqa: ANN001
     coordinates, proxy = ("paper", "box") if model == "paper" else ("local", model)
     weights = random_asset(f"every-{model}", seed=8, separate=True, coordinates=coordinates, proxy=proxy)
-    agree(llvm, kind, weights, seed, spp=512)
+    agree(llvm, kind, weights, seed, spp=256)
 
 
 def test_after_a_bounce_and_between_assets(llvm) -> None:  # noqa: ANN001
