@@ -109,8 +109,8 @@ class Randoms:
     def of_exits(self, ray: mi.UInt32) -> Spread:
         """Numbers of all exits of camera rays, ray by ray: even over all exits of a pixel."""
         exits = self._branches.exits
-        copy = dr.arange(mi.UInt32, dr.width(ray) * exits) % dr.opaque(mi.UInt32, exits)
-        return Spread(repeat(self._samples.pixel(ray), exits), repeat(self._samples.number(ray), exits) * exits + copy, self._spread)
+        point = repeat(self._samples.number(ray), exits) * exits + self._branches.exit_numbers(dr.width(ray))
+        return Spread(repeat(self._samples.pixel(ray), exits), point, self._spread)
 
 
 class Own:
