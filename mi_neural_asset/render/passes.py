@@ -23,7 +23,7 @@ PATH_BYTES = 560  # of one path: its state in Dr.Jit
 EVENT_BYTES, INPUT_BYTES = 2500, 10  # more, where it can meet an asset: hits, lights, direct lobe; for each number networks are told
 EXIT_BYTES, EXIT_INPUT_BYTES = 700, 4  # the same of each exit but the first
 PIXEL_BYTES = 5  # of the film, for each byte of its channels: block, film, picture
-DEFAULT_LANES = 1 << 19  # paths of a pass where nobody gives a bound: the same picture whatever is free
+DEFAULT_LANES = 1 << 20  # paths of a pass where nobody gives a bound, exits counted: the same picture whatever is free
 MAX_LANES = 1 << 24
 
 
