@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 from pathlib import Path
@@ -48,3 +49,24 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no test data at {path}: set MI_NEURAL_ASSET_TEST_DATA to the folder that holds it")
     return path
+
+
+@pytest.fixture
+def asset():  # noqa: ANN201
+    """An asset that holds one of everything (`examples.example_asset`)."""
+    from examples import example_asset
+
+    return example_asset()
+
+
+@pytest.fixture
+def content(asset) -> dict:  # noqa: ANN001
+    """What its file holds, a copy of its own."""
+    return copy.deepcopy(asset.to_content())
+
+
+@pytest.fixture
+def saved(asset, tmp_path: Path) -> Path:  # noqa: ANN001
+    """Its file."""
+    asset.save(tmp_path / "a.pt")
+    return tmp_path / "a.pt"

@@ -122,7 +122,7 @@ def test_energy_of_random_models_under_a_constant_sky_is_their_albedo(llvm, coor
 
 def test_passes_do_not_change_the_mean(llvm) -> None:  # noqa: ANN001
     scene = scene_of(llvm, random_asset("passes", seed=3), "area")
-    assert_same_mean(mean_of(llvm, scene, spp=256), mean_of(llvm, scene, spp=256, memory="210MB", seed=40), RUNS)
+    assert_same_mean(mean_of(llvm, scene, spp=128), mean_of(llvm, scene, spp=128, memory="210MB", seed=40), RUNS)
 
 
 def test_transformed_asset_equals_the_asset_in_place(llvm) -> None:  # noqa: ANN001
