@@ -1,6 +1,6 @@
 """Where an asset's errors under near lamps come from, without rendering.
 
-    python benchmarks/lamps.py ASSET [ASSET ...] [--places N] [--paths N] [--seed N] [--json FILE]
+    python benchmarks/lamps.py ASSET [ASSET ...] [--places N] [--paths N] [--beam WIDTH] [--seed N] [--json FILE]
 
 All assets must embed the same source.  Around N places, narrow beams of parallel viewer's rays meet the asset; from each, paths
 are traced through the source, and rays are drawn from the networks.  24 square lamps stand around the asset (as far and as
@@ -10,6 +10,7 @@ differences between the networks' matrix and that of the paths, over the mean, w
   all       u_i and w_i from the networks, as a render has them (but for the direct lobe)
   w_i       u_i from the paths, w_i from the networks
   u_i       the light within 15 degrees of 24 directions of u_i seen from x_o
+  tables    the same from the probes' tables alone, with the albedo of the paths: what the networks of u_i begin with
   albedo    of the places' albedos
 
 and the ratio of the energies in the darkest three tenths of the entries.  No reference has less noise at the same cost: paths that
@@ -25,13 +26,14 @@ import torch
 from common import machine, write_json
 from torch import Tensor
 
-from mi_neural_asset.model.coordinates import frame
+from mi_neural_asset.model.coordinates import cylinder, frame
+from mi_neural_asset.model.probes import AZIMUTHS, BANDS, CHANNELS, CORNERS, ProbeTables
 from mi_neural_asset.occlusion import directions
 
 LAMPS, DISTANCE, HALF_SIDE = 24, 1.9, 0.35  # radii, as verify's near lamp
 CAP = math.cos(math.radians(15))
 BEAM = 0.04  # width, radii: a pixel of a picture of 50 pixels
-CHANNELS = 3
+PARTS = 6  # of a cell of the probes' tables along each edge, where the share of a cap is counted
 
 
 def own_sampler(asset):  # noqa: ANN001, ANN201
@@ -97,20 +99,37 @@ def cap_hits(x: Tensor, u: Tensor) -> Tensor:
     return torch.nn.functional.normalize(u - x, dim=-1).double() @ around().T > CAP
 
 
+def caps_of_cells() -> Tensor:
+    """Which part of each cell of the probes' tables lies around each of the directions: [BANDS, AZIMUTHS, LAMPS]."""
+    s1, s2 = ((torch.arange(size * PARTS, dtype=torch.float64) + 0.5) / (size * PARTS) for size in (BANDS, AZIMUTHS))
+    d = cylinder(2 * s1[:, None] - 1, s2[None, :].expand(len(s1), -1))
+    return (d @ around().T > CAP).double().unflatten(0, (BANDS, PARTS)).unflatten(2, (AZIMUTHS, PARTS)).mean((1, 3))
+
+
+def caps_of_tables(probes: ProbeTables, place: Tensor, caps: Tensor) -> Tensor:
+    """Share of the light around each of the directions as the tables have it, a mean over places [N, 6]: [LAMPS, 3]."""
+    rows, weights = place[:, :CORNERS].long(), place[:, CORNERS:]
+    used = torch.zeros(len(probes.rings)).index_add_(0, rows.flatten(), weights.flatten())
+    near = used.nonzero()[:, 0]
+    rings = probes.rings_read().unflatten(0, (-1, BANDS)).unflatten(2, (CHANNELS, AZIMUTHS))[near]
+    density = torch.einsum("p,pbca->cba", used[near].double(), rings.double())
+    return torch.einsum("cba,bal->lc", density, caps) / density.sum((1, 2)).clamp_min(1e-12)
+
+
 class Place:
     """Paths of one beam, in normalised units."""
 
-    def __init__(self, sampler, asset, x: Tensor, w: Tensor, count: int, seed: int) -> None:  # noqa: ANN001
+    def __init__(self, sampler, asset, x: Tensor, w: Tensor, count: int, seed: int, beam: float) -> None:  # noqa: ANN001
         import drjit as dr
         import mitsuba as mi
 
         from mi_neural_asset.baking.sampler import Beam
 
         center = torch.as_tensor(asset.center, dtype=torch.float64)
-        a, b = (BEAM * asset.scale * v for v in frame(w.double()))
+        a, b = (beam * asset.scale * v for v in frame(w.double()))
         corner = x.double() + 2.1 * asset.scale * w.double() - (a + b) / 2
-        beam = Beam(dr.opaque(mi.Point3f, corner.tolist()), *(dr.opaque(mi.Vector3f, v.tolist()) for v in (a, b, -w)))
-        paths = sampler.sample(count, seed, beam)
+        rays = Beam(dr.opaque(mi.Point3f, corner.tolist()), *(dr.opaque(mi.Vector3f, v.tolist()) for v in (a, b, -w)))
+        paths = sampler.sample(count, seed, rays)
         paths = paths.rows((paths.x_v == paths.x_o).all(-1).nonzero()[:, 0])  # without those that were mirrored elsewhere
         self.x_o, self.x_i = (((p.double() - center) / asset.scale).float() for p in (paths.x_o, paths.x_i))
         self.w_o, self.n, self.w_i = paths.w_o, paths.n, paths.w_i
@@ -119,7 +138,7 @@ class Place:
         self.count = len(paths)
 
 
-def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, seed: int) -> dict[str, float]:  # noqa: ANN001
+def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, beam: float, seed: int) -> dict[str, float]:  # noqa: ANN001
     """The figures of one asset."""
     import mitsuba as mi
 
@@ -128,15 +147,15 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
 
     model, projection = asset.model().eval(), prepared(asset, "cpu").projection
     sums = {name: Sums() for name in ("paths", "all", "w_i", "paths: u_i", "u_i")}
-    albedos = []
+    albedos, tables, caps = [], [], caps_of_cells()
 
     for number, (x, w) in enumerate(places):
-        truth = Place(sampler, asset, x, w, count, seed + 2 * number + 1)
+        truth = Place(sampler, asset, x, w, count, seed + 2 * number + 1, beam)
         k = truth.left
         sums["paths"].add(truth.beta[k], lamp_hits(truth.x_i[k], truth.w_i[k]), truth.count)
         u, _ = model.proxy.exit(truth.x_i[k], truth.w_i[k])
         sums["paths: u_i"].add(truth.beta[k], cap_hits(truth.x_o[k], u), truth.count)
-        p = Place(sampler, asset, x, w, count // 2, seed + 2 * number + 2)
+        p = Place(sampler, asset, x, w, count // 2, seed + 2 * number + 2, beam)
         surroundings = projection.occlusion.tensor(to_vector(p.x_o, mi.Point3f), to_vector(p.n), "cpu")
         with torch.no_grad():
             sites = model.sites(p.x_o, p.w_o, p.n, surroundings)
@@ -156,8 +175,13 @@ def compare(asset, sampler, places: list[tuple[Tensor, Tensor]], count: int, see
             w_i, _ = model.sample_direction(sites, exit_, p.n[k], hero, torch.rand(len(u), 2))
             weight = CHANNELS * p.beta[k] * torch.nn.functional.one_hot(hero, CHANNELS)
             sums["w_i"].add(weight, lamp_hits(start(projection, u, w_i, p.x_o[k]), w_i), p.count)
+        if model.probes is not None:
+            tables.append(caps_of_tables(model.probes, surroundings[:, -2 * CORNERS :], caps) * truth.beta.double().mean(0))
         albedos.append((albedo.mean(0), truth.beta.mean(0)))
-    return figures({name: s.tensors() for name, s in sums.items()}, *(torch.stack(a) for a in zip(*albedos, strict=True)))
+    found = {name: s.tensors() for name, s in sums.items()}
+    if tables:
+        found["tables"] = torch.stack(tables), torch.zeros(())
+    return figures(found, *(torch.stack(a) for a in zip(*albedos, strict=True)))
 
 
 def figures(sums: dict[str, tuple[Tensor, Tensor]], albedo: Tensor, beta: Tensor) -> dict[str, float]:
@@ -172,6 +196,7 @@ def figures(sums: dict[str, tuple[Tensor, Tensor]], albedo: Tensor, beta: Tensor
     dark = known <= known.quantile(0.3)
     return {
         "all": rms("all", "paths"), "w_i": rms("w_i", "paths"), "u_i": rms("u_i", "paths: u_i"),
+        "tables": rms("tables", "paths: u_i") if "tables" in sums else math.nan,
         "albedo": float((albedo - beta).square().mean().sqrt() / beta.mean()),
         "energy": float(value.sum() / known.sum()), "dark": float(value[dark].sum() / known[dark].sum()),
         "noise": float((sums["all"][1] + sums["paths"][1]).mean().sqrt() / sums["paths"][0].mean()),
@@ -184,6 +209,7 @@ def main() -> None:
     parser.add_argument("assets", nargs="+", metavar="ASSET")
     parser.add_argument("--places", type=int, default=150)
     parser.add_argument("--paths", type=int, default=50_000)
+    parser.add_argument("--beam", type=float, default=BEAM, help="width of a place in radii of the asset (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -203,13 +229,13 @@ def main() -> None:
     places = list(zip(found.x_v, found.w_v, strict=True))
     about = machine()
     print(about)
-    names = ("all", "w_i", "u_i", "albedo", "energy", "dark", "noise")
+    names = ("all", "w_i", "u_i", "tables", "albedo", "energy", "dark", "noise")
     print(f"{'asset':24}" + "".join(f"{name:>9}" for name in names))
     rows = []
     for name, asset in zip(options.assets, assets, strict=True):
         torch.manual_seed(options.seed)
-        row = compare(asset, sampler, places, options.paths, options.seed * 1_000_003)
-        rows.append({"asset": name, **row})
+        row = compare(asset, sampler, places, options.paths, options.beam, options.seed * 1_000_003)
+        rows.append({"asset": name, **{key: value for key, value in row.items() if not math.isnan(value)}})
         print(f"{name[-24:]:24}" + "".join(f"{row[key]:9.4f}" for key in names), flush=True)
     if options.json:
         write_json(options.json, {"machine": about, "places": len(places), "paths": options.paths, "rows": rows})

@@ -74,7 +74,7 @@ def grow(weights: str, passes: int, large: bool) -> None:
     small, seen = scene_of("area", weights, 16, 16), []
     mi.render(small, integrator=mi.load_dict({"type": "nap_path"}), spp=1)
     scene = scene_of("area", weights, 3840, 2160) if large else small
-    integrator = mi.load_dict({"type": "nap_path", **({"memory": "2GB"} if large else {})})
+    integrator = mi.load_dict({"type": "nap_path", "exits": 4, **({"memory": "2GB"} if large else {})})
     if not large:
         planning.DEFAULT_LANES = 4 * 256  # of 4 exits
 

@@ -8,7 +8,7 @@
 | mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
 | exit_mis | boolean | true | look for lights from where the path met the asset as well (see below); needs `mis` |
 | split | boolean | true | where the camera sees an asset, follow the direct ray and those of several exits, instead of choosing one ray |
-| exits | integer | 4 | how many exits that are, 1 to 64; their random numbers are even over all exits of a pixel (see below) |
+| exits | integer | 4 or 2 | how many exits that are, 1 to 64; their random numbers are even over all exits of a pixel (see below) |
 | techniques | string | "" | for tests: some of `path,light,lobe`, in place of what `mis` and `exit_mis` say |
 | channels | string | balance | `balance`: weights refer to the mean over colour channels; `hero`: to one channel (the paper's rule) |
 | aovs | string | "" | extra film channels, in the syntax of Mitsuba's `aov` integrator: `"dd.y:depth,nn:sh_normal"`; see below |
@@ -30,7 +30,8 @@ weighted by the balance heuristic:
 
 The `exits` of one hit share what the networks make of it, and the random numbers of all exits of a pixel fill their squares evenly,
 whatever the sensor's sampler; it gives the camera's rays, and numbers after further bounces.  More exits and fewer samples per
-pixel are quicker where light within the asset is what is noisy; edges, textures and depth of field want samples.
+pixel are quicker where light within the asset is what is noisy; edges, textures and depth of field want samples.  Where nobody says
+how many: 4 if light goes into one of the scene's assets (glass, wax, clouds), 2 if all are fibres or opaque.
 
 What is within an asset's convex hull is not part of its paths: a shape, a light, the camera or another asset there makes its
 light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is
@@ -38,7 +39,7 @@ outside.  `aovs="bad:neural_invalid"` adds a channel `bad`: the share of a pixel
 within its hull.
 
 `memory` holds for torch and Dr.Jit together, beside what the process has before it renders; passes, and bands of rows where a whole
-picture does not fit, are made to keep it.  Without it, passes hold 2^19 paths at most, exits counted, so that a seed gives
+picture does not fit, are made to keep it.  Without it, passes hold 2^20 paths at most, exits counted, so that a seed gives
 the same picture wherever these fit.
 
 `engine="torch"` works on any device.  `drjit` has the CPU's matrices multiplied by torch and all else done by Dr.Jit kernels: about

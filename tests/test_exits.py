@@ -306,6 +306,29 @@ def test_forks_keep_the_mean_and_lower_the_noise(llvm, kind: str, separate: bool
     assert np.linalg.norm(forked[1]) < 0.6 * np.linalg.norm(chosen[1])
 
 
+def test_number_of_exits_follows_the_assets(llvm, tmp_path) -> None:  # noqa: ANN001
+    """Few where the direct lobe is as noisy as what is learned: fibres, opaque surfaces, masks."""
+    from mi_neural_asset.render.instances import SceneAssets
+    from mi_neural_asset.render.path import PathOptions, PathTracer
+
+    def ball(name: str, bsdf: dict) -> str:
+        return uniform_asset(f"exits of {name}", boundary={"ball": {"type": "sphere", "bsdf": bsdf}})
+
+    def exits_of(*weights: str, **options) -> int:  # noqa: ANN003
+        shapes = {f"a{k}": {"type": "neural_asset", "weights": name} for k, name in enumerate(weights)}
+        scene = llvm.load_dict({"type": "scene", **shapes})
+        return PathTracer(scene, SceneAssets(scene, "cpu"), PathOptions(**options)).exits
+
+    paint = {"type": "twosided", "bsdf": {"type": "plastic"}}
+    opaque, masked = ball("paint", paint), ball("a mask", {"type": "mask", "opacity": 0.5, "bsdf": paint})
+    glass, frosted = ball("glass", {"type": "dielectric"}), ball("frosted glass", {"type": "roughdielectric"})
+    np.savetxt(tmp_path / "curve.txt", np.c_[np.zeros((8, 2)), np.linspace(-0.5, 0.5, 8), np.full(8, 0.02)])
+    curve = {"type": "bsplinecurve", "filename": str(tmp_path / "curve.txt"), "bsdf": {"type": "hair"}}
+    fibre = uniform_asset("exits of a fibre", boundary={"fibre": curve})
+    assert [exits_of(name) for name in (opaque, masked, fibre, glass, frosted)] == [2, 2, 2, 4, 4]
+    assert (exits_of(fibre, glass), exits_of(opaque, exits=7), exits_of(glass, split=False)) == (4, 7, 0)
+
+
 def test_lights_that_look_the_same_everywhere_cost_nothing(llvm) -> None:  # noqa: ANN001
     from mi_neural_asset.render.exits import scene_has_lobe
 

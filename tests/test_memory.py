@@ -65,7 +65,7 @@ def render_passes(mi, count: int) -> list[int]:
     from mi_neural_asset.render import passes
 
     scene = scene_of(mi, random_asset("growth", seed=3, separate=True), "area")
-    integrator, seen = mi.load_dict({"type": "nap_path", "max_depth": 2}), []
+    integrator, seen = mi.load_dict({"type": "nap_path", "max_depth": 2, "exits": 4}), []
     integrator.progress = lambda done, total: seen.append(memory.resident())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "DEFAULT_LANES", 4 * 256)

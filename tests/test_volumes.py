@@ -20,6 +20,7 @@ from mi_neural_asset.baking import presets
 from mi_neural_asset.baking.bake import bake
 from mi_neural_asset.baking.sampler import Beam
 from mi_neural_asset.model.config import ModelConfig
+from mi_neural_asset.render.path import DEEP_EXITS
 
 RUNS = 6
 NULL = {"type": "null"}
@@ -163,7 +164,7 @@ def test_volume_is_baked_kept_and_rendered(llvm, tmp_path, monkeypatch) -> None:
     scene = llvm.load_dict({"type": "scene", "asset": shape, "sensor": sensor(llvm), "sky": light(llvm, "constant")}, parallel=False)
     integrator = llvm.load_dict({"type": "nap_path", "max_depth": 2})
     image = np.asarray(llvm.render(scene, integrator=integrator, spp=4))
-    assert np.isfinite(image).all() and 0 < integrator.statistics.events < 4 * 256 * integrator.options.exits
+    assert np.isfinite(image).all() and 0 < integrator.statistics.events < 4 * 256 * DEEP_EXITS
 
     content = asset.to_content()
     empty = [{**shape, "interior": None} for shape in content["boundary"]["shapes"]]

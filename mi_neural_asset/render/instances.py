@@ -55,6 +55,7 @@ class Model:
     projection: Projection
     separate_direct: bool
     specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
+    deep: bool  # light goes in through surfaces, or there is none: nearly all of it is learned
     inputs: int  # numbers that the networks are told of a hit
     density: Density | None = None  # of a volume without boundary
     passage: Passage | None = None  # what passes unscattered, where the renderer follows that
@@ -79,8 +80,18 @@ def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
         density = Density(asset, projection.scene) if asset.is_volume else None
         direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
         passage = Passage.of(asset, projection.scene) if specular and not density else None
-        cache[key] = Model(kind, engine_for(module, device, engine), projection, direct, specular, _inputs(module), density, passage)
+        deep = density is not None or _lets_in(projection.scene)
+        networks = engine_for(module, device, engine)
+        cache[key] = Model(kind, networks, projection, direct, specular, deep, _inputs(module), density, passage)
     return cache[key]
+
+
+def _lets_in(boundary: mi.Scene) -> bool:
+    """Whether light goes through some surface; through fibres it goes on, little of it to be learned."""
+    flags = mi.BSDFFlags.DeltaTransmission, mi.BSDFFlags.GlossyTransmission, mi.BSDFFlags.DiffuseTransmission
+    fibres = mi.ShapeType.BSplineCurve, mi.ShapeType.LinearCurve
+    surfaces = (shape.bsdf() for shape in boundary.shapes() if shape.shape_type() not in fibres)
+    return any(mi.has_flag(bsdf.flags(), flag) for bsdf in surfaces if bsdf is not None for flag in flags)
 
 
 def _inputs(module) -> int:  # noqa: ANN001

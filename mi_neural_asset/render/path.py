@@ -31,6 +31,7 @@ from .single import SingleScattering
 from .volumes import Volumes
 
 MAX_EXITS = 64  # tiles of hits get too narrow
+DEEP_EXITS, EXITS = 4, 2  # where nobody gives a number: of assets that light goes into, and of others, where the direct lobe is as noisy
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class PathOptions:
     hero: bool = False
     techniques: Techniques = Techniques()
     split: bool = True
-    exits: int = 4
+    exits: int | None = None  # None: by what the assets are
     strict: bool = False
     engine: str = "auto"
 
@@ -64,8 +65,8 @@ class PathOptions:
         engine = props.get("engine", "auto")
         if engine not in ENGINES:
             raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
-        number = props.get("exits", cls.exits)
-        if not 1 <= number <= MAX_EXITS:
+        number = props.get("exits") if "exits" in props else None
+        if number is not None and not 1 <= number <= MAX_EXITS:
             raise ValueError(f'nap_path: "exits" must be 1 to {MAX_EXITS}, got {number}')
         mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
@@ -121,7 +122,8 @@ class PathTracer:
 
     def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
         self.scene, self.assets, self.options = scene, assets, options
-        self.exits = options.exits if options.split and assets.models else 0
+        usual = DEEP_EXITS if any(model.deep for model in assets.models) else EXITS
+        self.exits = (options.exits or usual) if options.split and assets.models else 0
         self._seeds = random.Random(seed)
         self._spread = self._seeds.getrandbits(32)
         self.statistics = Statistics()
