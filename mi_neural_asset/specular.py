@@ -7,19 +7,22 @@ thin edges, through folds whose shading normals face away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mitsuba as mi
 
 
 def has_mirrors(scene: mi.Scene) -> bool:
     """Whether some surface has a mirror reflection."""
-    return _some(scene, mi.BSDFFlags.DeltaReflection)
+    return some_surface(scene, mi.BSDFFlags.DeltaReflection)
 
 
 def lets_through(scene: mi.Scene) -> bool:
     """Whether a ray may pass all surfaces unscattered, and some of them mirror."""
-    return has_mirrors(scene) and _some(scene, mi.BSDFFlags.DeltaTransmission, mi.BSDFFlags.Null)
+    return has_mirrors(scene) and some_surface(scene, mi.BSDFFlags.DeltaTransmission, mi.BSDFFlags.Null)
 
 
-def _some(scene: mi.Scene, *flags: mi.BSDFFlags) -> bool:
-    found = (shape.bsdf().flags() for shape in scene.shapes() if shape.bsdf() is not None)
+def some_surface(scene: mi.Scene, *flags: mi.BSDFFlags, where: Callable[[mi.Shape], bool] = lambda _: True) -> bool:
+    """Whether some surface has one of these flags; `where`: says of a shape whether it counts."""
+    found = (shape.bsdf().flags() for shape in scene.shapes() if shape.bsdf() is not None and where(shape))
     return any(mi.has_flag(own, flag) for own in found for flag in flags)

@@ -7,12 +7,13 @@ long.  A short spin before sleep avoids that.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from ctypes import c_uint32
 from functools import cache
-from pathlib import Path
+
+from .drjit_core import functions
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
 BLOCK = 16384  # lanes that Dr.Jit gives a worker at once, unless it is told another number
@@ -57,20 +58,12 @@ def _workers(count: int) -> Iterator[None]:
 
 
 @cache
-def _block_size() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """Dr.Jit's functions that tell and set how many lanes a worker gets; None where its library does not show them.
-
-    Python has no names for them (Dr.Jit 1.5).
-    """
-    import drjit as dr
-
+def _block_size() -> list[Callable] | None:
+    """Dr.Jit's functions that tell and set how many lanes a worker gets; None where its library does not show them."""
     try:
-        core = ctypes.CDLL(str(next(Path(dr.__file__).parent.glob("*drjit-core.*"))))
-        get, put = core["_Z19jit_llvm_block_sizev"], core["_Z23jit_llvm_set_block_sizej"]
-    except (AttributeError, OSError, StopIteration):
+        return functions({"_Z19jit_llvm_block_sizev": (c_uint32,), "_Z23jit_llvm_set_block_sizej": (None, c_uint32)})
+    except OSError:
         return None
-    get.restype, put.argtypes, put.restype = ctypes.c_uint32, [ctypes.c_uint32], None
-    return get, put
 
 
 @contextmanager

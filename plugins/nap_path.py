@@ -28,10 +28,11 @@ weighted by the balance heuristic:
 | constant | yes | yes | no: nothing to gain |
 | point, spot, projector, directional | cannot be hit | yes | yes |
 
-The `exits` of one hit share what the networks make of it, and the random numbers of all exits of a pixel fill their squares evenly,
-whatever the sensor's sampler; it gives the camera's rays, and numbers after further bounces.  More exits and fewer samples per
-pixel are quicker where light within the asset is what is noisy; edges, textures and depth of field want samples.  Where nobody says
-how many: 4 if light goes into one of the scene's assets (glass, wax, clouds), 2 if all are fibres or opaque.
+The `exits` of one hit share what the networks make of it, and the random numbers of all exits of a pixel fill their squares evenly;
+so do those of light and next rays at other surfaces.  The sensor's sampler gives the camera's rays alone; in place of Mitsuba's
+`independent` one, which is that of sensors that name none, they have numbers that are even over their pixel.  More exits and fewer
+samples per pixel are quicker where light within the asset is what is noisy; edges, textures and depth of field want samples.  Where
+nobody says how many: 4 if light goes into one of the scene's assets (glass, wax, clouds), 2 if all are fibres or opaque.
 
 What is within an asset's convex hull is not part of its paths: a shape, a light, the camera or another asset there makes its
 light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is

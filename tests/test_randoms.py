@@ -1,4 +1,4 @@
-"""Random numbers of a wavefront: those of Mitsuba's samplers, for the lanes that ask."""
+"""Random numbers of a wavefront: even over each pixel, and independent otherwise."""
 
 import numpy as np
 import pytest
@@ -14,68 +14,64 @@ def sampler_of(mi, kind: str, seed: int):  # noqa: ANN001, ANN202
     return sampler
 
 
-def lanes(mi, *values: int):  # noqa: ANN001, ANN202
-    return mi.UInt32(list(values))
-
-
-def test_streams_are_those_of_the_independent_sampler(llvm) -> None:  # noqa: ANN001
-    """Every lane asks every time: the same numbers, bit by bit."""
-    from mi_neural_asset.render.randoms import Streams
-
-    sampler, streams, every = sampler_of(llvm, "independent", 11), Streams(WIDTH, 11), llvm.UInt32(np.arange(WIDTH, dtype=np.uint32))
-    for _ in range(5):
-        assert np.array_equal(sampler.next_1d(), streams.next(1, every)[0])
-        assert np.array_equal(sampler.next_2d(), np.stack([np.asarray(v) for v in streams.next(2, every)]))
-
-
-def test_lanes_that_do_not_ask_stay_where_they_are(llvm) -> None:  # noqa: ANN001
-    from mi_neural_asset.render.randoms import Streams
-
-    sampler, streams = sampler_of(llvm, "independent", 3), Streams(WIDTH, 3)
-    expected = np.stack([np.asarray(sampler.next_1d()) for _ in range(4)])
-    found = streams.next(2, lanes(llvm, 7, 900))
-    np.testing.assert_array_equal(found[0], expected[0, [7, 900]])
-    np.testing.assert_array_equal(found[1], expected[1, [7, 900]])
-    np.testing.assert_array_equal(streams.next(1, lanes(llvm, 900, 8))[0], [expected[2, 900], expected[0, 8]])
-    masked = streams.next(1, lanes(llvm, 7, 900), llvm.Bool([True, False]))[0]
-    assert masked[0] == expected[2, 7]
-    np.testing.assert_array_equal(streams.next(1, lanes(llvm, 7, 900))[0], [expected[3, 7], expected[3, 900]])
-
-
-def randoms_of(mi, kind: str, exits: int, before: int = 0):  # noqa: ANN001, ANN202
-    """Of a picture of WIDTH / 4 pixels, 4 samples of each a pass."""
+def numbers(mi, index: np.ndarray, depth: int = 0, purpose: str = "a", exits: int = 2, before: int = 0, each: int = 4) -> np.ndarray:  # noqa: ANN001
+    """[2, N] for paths of a picture of WIDTH / 4 pixels, `each` samples of each a pass."""
     from mi_neural_asset.render.lanes import Branches
     from mi_neural_asset.render.randoms import Randoms, Samples
 
-    return Randoms(sampler_of(mi, kind, 5), Branches(WIDTH, exits), Samples(100, 4, before), 17, 18)
+    randoms = Randoms(Branches(WIDTH // 4 * each, exits), Samples(100, each, before), 17)
+    return np.asarray(randoms.of(mi.UInt32(index.astype(np.uint32)), depth, purpose).next_2d())
 
 
-@pytest.mark.parametrize("kind", ["independent", "stratified"])
-def test_exits_have_numbers_of_their_own(llvm, kind: str) -> None:  # noqa: ANN001
-    """The camera's rays use the sensor's sampler where it has a structure."""
-    randoms, structured = randoms_of(llvm, kind, 2), sampler_of(llvm, kind, 5)
-    asked = np.array([3, 4, WIDTH + 3, WIDTH + 4, 2 * WIDTH + 3], dtype=np.uint32)
-    first, second = (np.asarray(randoms.next_2d(llvm.UInt32(asked))) for _ in range(2))
-    assert len(np.unique(np.stack([first, second]))) == 20 and (0 <= first).all() and (first < 1).all()
-    expected = np.asarray(structured.next_2d())[:, [3, 4]]
-    assert np.array_equal(first[:, :2], expected) == (kind == "stratified")
-    again = randoms_of(llvm, kind, 2)
-    np.testing.assert_array_equal(again.next_2d(llvm.UInt32(asked)), first)
+@pytest.mark.parametrize("before", [0, 4])
+def test_camera_paths_of_a_pixel_are_even(llvm, before: int) -> None:  # noqa: ANN001
+    """Four samples of a pixel are in four quarters."""
+    points = numbers(llvm, np.arange(WIDTH), before=before)
+    assert (np.sort((points.reshape(2, -1, 4) * 4).astype(int), -1) == np.arange(4)).all()
+
+
+@pytest.mark.parametrize("exits", [1, 2, 4])
+def test_exits_of_a_pixel_are_even(llvm, exits: int) -> None:  # noqa: ANN001
+    """All exits of its four samples together, and apart from its own paths."""
+    points = numbers(llvm, WIDTH + np.arange(exits * WIDTH), exits=exits).reshape(2, exits, -1, 4)
+    cells = (points.transpose(0, 2, 3, 1).reshape(2, -1, 4 * exits) * 4 * exits).astype(int)
+    assert (np.sort(cells, -1) == np.arange(4 * exits)).all()
+    own = numbers(llvm, np.arange(WIDTH), exits=exits).reshape(2, -1, 4)
+    assert abs(np.corrcoef(own[0].ravel(), points[0, 0].ravel())[0, 1]) < 5 / np.sqrt(WIDTH)
+
+
+def test_depths_and_purposes_know_nothing_of_each_other(llvm) -> None:  # noqa: ANN001
+    every = np.arange(WIDTH)
+    asked = [(0, "a"), (1, "a"), (2, "a"), (0, "b"), (1, "b")]
+    found = [numbers(llvm, every, *one) for one in asked]
+    assert np.abs(np.corrcoef(np.concatenate(found)) - np.eye(2 * len(asked))).max() < 5 / np.sqrt(WIDTH)
+    np.testing.assert_array_equal(numbers(llvm, every, *asked[0]), found[0])
+
+
+def test_numbers_do_not_depend_on_who_else_is_alive(llvm) -> None:  # noqa: ANN001
+    some = np.array([3, 4, WIDTH + 3, WIDTH + 4, 2 * WIDTH + 3])
+    np.testing.assert_array_equal(numbers(llvm, some), numbers(llvm, np.arange(3 * WIDTH))[:, some])
 
 
 def test_a_picture_has_the_same_points_in_one_pass_or_several(llvm) -> None:  # noqa: ANN001
     """Second passes go on where the first ones ended, pixel by pixel."""
-    from mi_neural_asset.render.lanes import Branches
-    from mi_neural_asset.render.randoms import Randoms, Samples
-
-    def numbers(each: int, before: int) -> np.ndarray:
-        width = 10 * each
-        sampler = llvm.load_dict({"type": "independent"})
-        draw = Randoms(sampler, Branches(width, 3), Samples(7, each, before), 1, 2).of_exits(llvm.UInt32(np.arange(width, dtype=np.uint32)))
-        return np.stack([np.asarray(draw.next_2d()) for _ in range(3)]).reshape(3, 2, 10, 3 * each)
-
-    whole, parts = numbers(8, 0), [numbers(4, 0), numbers(4, 4)]
+    whole = numbers(llvm, np.arange(2 * WIDTH), each=8).reshape(2, -1, 8)
+    parts = [numbers(llvm, np.arange(WIDTH), before=before).reshape(2, -1, 4) for before in (0, 4)]
     np.testing.assert_array_equal(whole, np.concatenate(parts, -1))
+
+
+@pytest.mark.parametrize("kind", ["independent", "stratified"])
+def test_camera_rays_are_even_over_a_pixel_or_the_samplers(llvm, kind: str) -> None:  # noqa: ANN001
+    from mi_neural_asset.render.randoms import Samples, of_camera
+
+    draw = of_camera(sampler_of(llvm, kind, 5), Samples(100, 4, 0), WIDTH, 5)
+    film, aperture = (np.asarray(draw.next_2d()) for _ in range(2))
+    if kind == "stratified":
+        np.testing.assert_array_equal(film, np.asarray(sampler_of(llvm, kind, 5).next_2d()))
+        return
+    for points in (film, aperture):
+        assert (np.sort((points.reshape(2, -1, 4) * 4).astype(int), -1) == np.arange(4)).all()
+    assert abs(np.corrcoef(film[0], aperture[0])[0, 1]) < 5 / np.sqrt(WIDTH)
 
 
 def spread(mi, groups: int, size: int, pairs: int = 2, seed: int = 3) -> np.ndarray:  # noqa: ANN001

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import getopt
 import sys
 from collections.abc import Callable, Sequence
+from ctypes import c_char_p, c_uint32
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..drjit_core import functions
 from ..llvm import choose, prepare
 from ..threads import MIN_WORKERS
 from .environment import restore_for_stock
@@ -169,21 +170,16 @@ def _set_compiler(options: Options) -> None:
 
 
 def _set_vector_width(width: int) -> None:
-    """Override the width of LLVM's vectors, which Dr.Jit offers in C++ alone (names mangled as by GCC, Clang)."""
-    import drjit as dr
-
+    """Override the width of LLVM's vectors, which Dr.Jit offers in C++ alone."""
     if width < 1 or width & (width - 1):
         raise ValueError("Value specified to the -V argument must be a power of two!")
     try:
-        core = ctypes.CDLL(str(next(Path(dr.__path__[0]).glob("*drjit-core.*"))))
-        cpu, features = core._Z19jit_llvm_target_cpuv, core._Z24jit_llvm_target_featuresv
-        set_target = core._Z19jit_llvm_set_targetPKcS0_j
-    except (StopIteration, OSError, AttributeError) as error:
-        raise ValueError(
-            f"-V: this build of Dr.Jit does not offer it to Python ({error}): leave the argument out"
-        ) from error
-    cpu.restype = features.restype = ctypes.c_char_p
-    set_target.restype, set_target.argtypes = None, [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32]
+        cpu, features, set_target = functions({
+            "_Z19jit_llvm_target_cpuv": (c_char_p,), "_Z24jit_llvm_target_featuresv": (c_char_p,),
+            "_Z19jit_llvm_set_targetPKcS0_j": (None, c_char_p, c_char_p, c_uint32),
+        })  # fmt: skip
+    except OSError as error:
+        raise ValueError(f"-V: {error}: leave the argument out") from error
     set_target(cpu(), features(), width)
 
 

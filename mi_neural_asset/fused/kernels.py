@@ -155,7 +155,7 @@ class Kernels:
             target.write(space, width, place.read(sums, (STEPS - 1) * width, (j - 1) * width, width))
             return space
 
-        return frozen(kernel)
+        return frozen(kernel, "space")
 
     @cached_property
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
@@ -165,7 +165,7 @@ class Kernels:
             batch.place(hit).write(space, self.layout.site, self._site_rows(weights, batch, hit))
             return space
 
-        return frozen(kernel)
+        return frozen(kernel, "space")
 
     @cached_property
     def first(self) -> Callable[..., tuple[First, Float]]:
@@ -185,7 +185,7 @@ class Kernels:
             Place(lane, batch.width).write(space, self.layout.second, self._second_rows(weights, batch, place.lane, s1))
             return First(α, choice, channel, s1, log_p), space
 
-        return frozen(kernel)
+        return frozen(kernel, "space")
 
     @cached_property
     def second(self) -> Callable[..., tuple[Second, Float]]:
@@ -203,7 +203,7 @@ class Kernels:
             place.write(space, layout.spot, self._spot_rows(weights, batch, hit, n, w_o, exit_))
             return Second(exit_.u, exit_.d, density, first.albedo * p / density, first.choice * p / density), space
 
-        return frozen(kernel)
+        return frozen(kernel, "space")
 
     @cached_property
     def draw_third(self) -> Callable[..., tuple]:
@@ -218,7 +218,7 @@ class Kernels:
             target.write(rows, layout.fourth, self._fourth_rows(weights, self._read_spot(spot, place), s3))
             return s3, log_p + geometry.log_direction_density(s3), rows
 
-        return frozen(kernel)
+        return frozen(kernel, "rows")
 
     @cached_property
     def draw_fourth(self) -> Callable[..., tuple[Array3f, Array3f, Float]]:
@@ -247,7 +247,7 @@ class Kernels:
             d, n = _take(second.d, some.lanes), _take(batch.n, batch.hit(some.lanes))
             return self._third(weights, raw, spot, place, d, n, w, rows, target)
 
-        return frozen(kernel)
+        return frozen(kernel, "rows")
 
     @cached_property
     def evaluate_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
@@ -272,7 +272,7 @@ class Kernels:
             log_p = self._log_density(0, raw, place, s1)
             return s1, s2, log_p, rows
 
-        return frozen(kernel)
+        return frozen(kernel, "rows")
 
     @cached_property
     def ray_second(self) -> Callable[..., tuple]:
@@ -291,7 +291,7 @@ class Kernels:
             target.write(rows, layout.spot, self._spot_rows(weights, batch, hit, n, w_o, exit_))
             return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
 
-        return frozen(kernel)
+        return frozen(kernel, "rows")
 
     @cached_property
     def ray_third(self) -> Callable[..., tuple]:
@@ -302,7 +302,7 @@ class Kernels:
             target = Place(dr.arange(UInt32, dr.width(w)), some.width)
             return self._third(weights, raw, spot, target, d, _take(batch.n, batch.hit(some.lanes)), w, rows, target)
 
-        return frozen(kernel)
+        return frozen(kernel, "rows")
 
     @cached_property
     def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:

@@ -30,15 +30,22 @@ def later_layers(network: MLP, spline: int | None) -> list[Tensor]:
     return layers
 
 
-def _hidden(number: int, width: int, lanes: int) -> Tensor:
-    """This thread's memory for the features of a layer and a row of ones, [width + 1, lanes]."""
+class _Features:
+    """Memory for a layer's features and a row of ones."""
+
+    def __init__(self, width: int, lanes: int) -> None:
+        self.all = torch.empty(width + 1, lanes)
+        self.all[-1] = 1
+        self.own, self.by_lanes = self.all[:-1], self.all.t()
+
+
+def _two(width: int, lanes: int) -> list[_Features]:
+    """This thread's memory for one layer and the next."""
     if not hasattr(_own, "spaces"):
         _own.spaces = {}
-    key = (number, width)
-    found = _own.spaces.get(key)
-    if found is None or found.shape[1] != lanes:
-        found = _own.spaces[key] = torch.empty(width + 1, lanes)
-        found[-1] = 1
+    found = _own.spaces.get(width)
+    if found is None or found[0].all.shape[1] != lanes:
+        found = _own.spaces[width] = [_Features(width, lanes) for _ in range(2)]
     return found
 
 
@@ -52,30 +59,25 @@ class Chain:
 
     def __init__(self, network: MLP, spline: int | None = None) -> None:
         self.width, self._records = network.last.in_features, spline is not None
-        self._layers = later_layers(network, spline)
-        self.outputs = len(self._layers[-1])
+        *self._hidden, last = later_layers(network, spline)
+        self.outputs = len(last)
+        self._last = last.t() if self._records else last
 
     def begin(self, lanes: int) -> Tensor:
         """Where this thread puts the first sums."""
-        return _hidden(0, self.width, lanes)[:-1]
+        return _two(self.width, lanes)[0].own
 
     def finish(self, out: Tensor) -> None:
         """From the first sums to `out`."""
-        *hidden, last = self._layers
-        lanes = out.shape[0 if self._records else 1]
-        for k, weight in enumerate(hidden):
-            torch.mm(weight, self._bounded(k, lanes), out=_hidden(1 - k % 2, self.width, lanes)[:-1])
-        features = self._bounded(len(hidden), lanes)
+        here, there = _two(self.width, out.shape[0 if self._records else 1])
+        for weight in self._hidden:
+            torch.mm(weight, here.all.relu_(), out=there.own)
+            here, there = there, here
+        here.all.relu_()
         if self._records:
-            torch.mm(features.t(), last.t(), out=out)
+            torch.mm(here.by_lanes, self._last, out=out)
         else:
-            torch.mm(last, features, out=out)
-
-    def _bounded(self, k: int, lanes: int) -> Tensor:
-        """The features before layer k, bounded below."""
-        features = _hidden(k % 2, self.width, lanes)
-        features[:-1].relu_()
-        return features
+            torch.mm(self._last, here.all, out=out)
 
 
 def first_columns(network: MLP, columns: list[int], bias: bool = False) -> Tensor:

@@ -8,11 +8,11 @@ read several times as fast as one number at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from threading import Barrier
+from threading import Barrier, Lock
 
 import drjit as dr
 import torch
@@ -121,16 +121,22 @@ def for_tiles(work: Callable[[int], None], number: int) -> None:
 
     What Dr.Jit has been asked for is there before.
     """
+    threads, rest, one_at_a_time = torch.get_num_threads(), iter(range(number)), Lock()
 
-    def one(k: int) -> None:
+    def several() -> None:
         with torch.inference_mode():
-            work(k)
+            while True:
+                with one_at_a_time:
+                    k = next(rest, None)
+                if k is None:
+                    return
+                work(k)
 
-    threads = torch.get_num_threads()
     dr.sync_thread()
     with torch_at_work(alone=True) if number > 1 else nullcontext():
         if threads == 1:
-            for k in range(number):
-                one(k)
+            several()
         else:  # one tile as well: torch's own threads would wait for each other
-            list(_pool(threads).map(one, range(number)))
+            jobs = [_pool(threads).submit(several) for _ in range(min(threads, number))]
+            for job in wait(jobs).done:
+                job.result()

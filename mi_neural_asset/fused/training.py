@@ -67,7 +67,7 @@ class TrainingKernels(Kernels):
             _write(nodes, Place(lane, paths.count), self._site_nodes(batch))
             return space, nodes
 
-        return frozen(kernel)
+        return frozen(kernel, "space", "nodes")
 
     @cached_property
     def whole_paths(self) -> Callable[..., tuple[Float, Float, Nodes]]:
@@ -89,7 +89,7 @@ class TrainingKernels(Kernels):
             _write(nodes, Place(lane, paths.count), found)
             return space, numbers, nodes
 
-        return frozen(kernel)
+        return frozen(kernel, "space", "numbers", "nodes")
 
     @cached_property
     def gradient(self) -> Callable[..., tuple[Float, Float]]:
@@ -106,7 +106,7 @@ class TrainingKernels(Kernels):
                 spline.write(space, [w * x for x in gradient])
             return total, space
 
-        return frozen(kernel)
+        return frozen(kernel, "space")
 
 
 def _vectors(column: Float, rows: UInt32) -> Array3f:

@@ -17,6 +17,7 @@ import numpy as np
 from ..model.far_field import FarField
 from ..model.kinds import leaves_specular
 from ..model.network import MLP
+from ..specular import some_surface
 from .choice import engine_for
 from .engine import Networks
 from .passage import Passage
@@ -90,8 +91,7 @@ def _lets_in(boundary: mi.Scene) -> bool:
     """Whether light goes through some surface; through fibres it goes on, little of it to be learned."""
     flags = mi.BSDFFlags.DeltaTransmission, mi.BSDFFlags.GlossyTransmission, mi.BSDFFlags.DiffuseTransmission
     fibres = mi.ShapeType.BSplineCurve, mi.ShapeType.LinearCurve
-    surfaces = (shape.bsdf() for shape in boundary.shapes() if shape.shape_type() not in fibres)
-    return any(mi.has_flag(bsdf.flags(), flag) for bsdf in surfaces if bsdf is not None for flag in flags)
+    return some_surface(boundary, *flags, where=lambda shape: shape.shape_type() not in fibres)
 
 
 def _inputs(module) -> int:  # noqa: ANN001

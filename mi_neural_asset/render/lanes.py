@@ -42,13 +42,15 @@ class Branches:
         """A branch of camera rays."""
         return ray + number * self._rays
 
-    def exit_numbers(self, count: int) -> mi.UInt32:
-        """0, 1, ... for the exits of each of so many rays, ray by ray."""
-        return dr.arange(mi.UInt32, count * self.exits) % dr.opaque(mi.UInt32, self.exits)
+    def parts(self, index: mi.UInt32) -> tuple[mi.UInt32, mi.UInt32]:
+        """(camera ray, number of the branch) of paths."""
+        number = index // self._rays
+        return index - number * self._rays, number
 
     def fork(self, ray: mi.UInt32) -> mi.UInt32:
         """All exits of camera rays, ray by ray."""
-        return self.branch(repeat(ray, self.exits), 1 + self.exit_numbers(dr.width(ray)))
+        number = dr.arange(mi.UInt32, dr.width(ray) * self.exits) % dr.opaque(mi.UInt32, self.exits)
+        return self.branch(repeat(ray, self.exits), 1 + number)
 
 
 @dataclass

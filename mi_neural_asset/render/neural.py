@@ -71,30 +71,42 @@ class AssetEvent:
         model: weights and boundary.
         hits: where the asset was hit.
         copies: lanes of each hit, one after the other.
+        once: light is sampled from u_i for the first lane of each hit alone.
         techniques: which are in use.
         statistics: counters to add to.
         clear: says whether nothing stands in the way of rays, where that is not for the scene to say (see `volumes`).
 
     Attributes:
         hits: of each lane.
+        lights: lanes of each hit for which light is sampled.
     """
 
     def __init__(
-        self, scene: mi.Scene, model: Model, hits: Hits, *, copies: int, techniques: Techniques, statistics: Statistics,
+        self, scene: mi.Scene, model: Model, hits: Hits, *, copies: int, once: bool, techniques: Techniques, statistics: Statistics,
         clear: Callable[[mi.Ray3f, mi.Bool], mi.Bool] | None = None,
     ) -> None:  # fmt: skip
         self._scene, self._model, self._statistics = scene, model, statistics
         self._techniques, self._clear = techniques, clear or (lambda ray, active: active & ~scene.ray_test(ray, active))
-        self.hits, self.copies = repeat(hits, copies), copies
+        self.hits, self.copies, self.lights = repeat(hits, copies), copies, 1 if once else copies
         self._x_o = self.hits.frames.point_to_asset(self.hits.p)
         dr.eval(self.hits, self._x_o)
         statistics.events += dr.width(self._x_o)
+
+    @property
+    def _light_samples(self) -> float:
+        """Of an exit, on average."""
+        return self.lights / self.copies
 
     def _inputs(self, hits: Hits) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, Tensor]:
         """Of each hit x_o, w_o and n in the asset's frame, and what `Occlusion` says about x_o."""
         f, model = hits.frames, self._model
         x_o, n = f.point_to_asset(hits.p), f.to_asset(hits.n)
         return x_o, f.to_asset(hits.wo), n, model.projection.occlusion.tensor(x_o, n, model.engine.device)
+
+
+def _interaction(hits: Hits, p: mi.Point3f) -> mi.SurfaceInteraction3f:
+    """A reference point of lanes."""
+    return exits.interaction(p, hits.time, hits.wavelengths)
 
 
 class NeuralEvent(AssetEvent):
@@ -124,57 +136,63 @@ class NeuralEvent(AssetEvent):
         gap = gap - SELF_OFFSET
         return frames.point_to_world(u - gap * w), gap * frames.scale, met
 
-    def _sees(self, u: mi.Point3f, w: mi.Vector3f, d: mi.Vector3f, distance: mi.Float, active: mi.Bool) -> mi.Bool:
+    def _sees(
+        self, hits: Hits, x_o: mi.Point3f, u: mi.Point3f, w: mi.Vector3f, d: mi.Vector3f, distance: mi.Float, active: mi.Bool
+    ) -> mi.Bool:
         """Whether nothing stands between x_i of the incident ray (u, w), d in the world, and a light `distance` from u."""
-        start, gap, _ = self._start(self.hits.frames, u, w, self._x_o)
-        ray = mi.Ray3f(start, d, self.hits.time, self.hits.wavelengths)
+        start, gap, _ = self._start(hits.frames, u, w, x_o)
+        ray = mi.Ray3f(start, d, hits.time, hits.wavelengths)
         ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
         return self._clear(ray, active)
-
-    def _interaction(self, p: mi.Point3f) -> mi.SurfaceInteraction3f:
-        return exits.interaction(p, self.hits.time, self.hits.wavelengths)
 
     def light_sampling(self, z: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from u_i: (lanes, radiance), the radiance without the path's throughput.
 
         Without this technique only delta lights are sampled, which rays cannot hit.
+
+        Args:
+            z: uniform numbers for `lights` lanes of each hit.
         """
-        f, h, use = self.hits.frames, self.hits, self._techniques
-        u = f.point_to_world(self._u)
-        ds, light = self._scene.sample_emitter_direction(self._interaction(u), z, False)
+        use, every = self._techniques, self.lights == self.copies
+        rows = dr.arange(mi.UInt32, dr.width(z)) * (1 if every else dr.opaque(mi.UInt32, self.copies))
+        h, x_o, u_o, q_u = (v if every else take(v, rows) for v in (self.hits, self._x_o, self._u, self._q_u))
+        f, u = h.frames, h.frames.point_to_world(u_o)
+        ds, light = self._scene.sample_emitter_direction(_interaction(h, u), z, False)
         w = f.to_asset(ds.d)
         useful = (ds.pdf > 0) & dr.any(light != 0)
         if not use.light:
             useful &= ds.delta & (not use.lobe)
-        useful = self._sees(self._u, w, ds.d, ds.dist, useful)
+        useful = self._sees(h, x_o, u_o, w, ds.d, ds.dist, useful)
         lobe = mi.Float(0)  # density of the lobe, in parts of q(u)
         if use.lobe:
             ds_o = exits.seen_from(ds, h.p)
-            lobe = exits.lobe_ray_density(self._scene, self._interaction(h.p), ds_o, ds, dr.normalize(u - h.p)) / self._q_u
-            lobe = dr.select(self._model.projection.leaves(self._u, w), lobe, 0)
+            lobe = exits.lobe_ray_density(self._scene, _interaction(h, h.p), ds_o, ds, dr.normalize(u - h.p)) / q_u
+            lobe = dr.select(self._model.projection.leaves(u_o, w), lobe, 0)
         dr.eval(useful, w, light, ds.pdf, ds.delta, lobe)
-        lanes = dr.compress(useful)
-        if dr.width(lanes) == 0:
-            return lanes, dr.zeros(mi.Spectrum, 0)
-        value, density = self._model.engine.evaluate(self._event, lanes, take(w, lanes))
-        delta, pdf, lobe = (take(value, lanes) for value in (ds.delta, ds.pdf, lobe))
-        share = use.share("light", dr.select(delta, 0, density), pdf, lobe) if use.light else mi.Float(1)
-        return lanes, mi.Spectrum(value) * take(light, lanes) * share
+        chosen = dr.compress(useful)
+        if dr.width(chosen) == 0:
+            return chosen, dr.zeros(mi.Spectrum, 0)
+        w, light, delta, pdf, lobe, lanes = (take(value, chosen) for value in (w, light, ds.delta, ds.pdf, lobe, rows))
+        value, density = self._model.engine.evaluate(self._event, lanes, w)
+        value, share = mi.Spectrum(value) / self._light_samples, mi.Float(1)
+        if use.light:
+            share = use.share("light", dr.select(delta, 0, density), pdf * self._light_samples, lobe)
+        return lanes, value * light * share
 
     def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput."""
         f, h, use, projection = self.hits.frames, self.hits, self._techniques, self._model.projection
-        x_o = self._interaction(h.p)
+        x_o = _interaction(h, h.p)
         ds_o, _ = self._scene.sample_emitter_direction(x_o, z_light, False)
         d = exits.draw_lobe(ds_o.d, z_exit)
         u = projection.exit(self._x_o, f.to_asset(d))
-        at_u = self._interaction(f.point_to_world(u))
+        at_u = _interaction(h, f.point_to_world(u))
         ds_u = exits.seen_from(ds_o, at_u.p)
         w = f.to_asset(ds_u.d)
         density = exits.lobe_ray_density(self._scene, x_o, ds_o, ds_u, d)
         useful = projection.leaves(u, w) & (density > 0)
         radiance = self._scene.eval_emitter_direction(at_u, ds_u, useful)
-        useful = self._sees(u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))
+        useful = self._sees(h, self._x_o, u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))
         p_light = exits.emitter_density(self._scene, at_u, ds_u)
         dr.eval(useful, u, w, density, radiance, p_light, ds_o.delta)
         lanes = dr.compress(useful)
@@ -182,7 +200,7 @@ class NeuralEvent(AssetEvent):
             return lanes, dr.zeros(mi.Spectrum, 0)
         value, q_u, q_w = self._model.engine.evaluate_ray(self._event, lanes, take(u, lanes), take(w, lanes))
         delta, density, p_light, radiance = (take(v, lanes) for v in (ds_o.delta, density, p_light, radiance))
-        share = use.share("lobe", dr.select(delta, 0, q_w), p_light, density / q_u)
+        share = use.share("lobe", dr.select(delta, 0, q_w), p_light * self._light_samples, density / q_u)
         return lanes, mi.Spectrum(value) * radiance * (share / density)
 
     def continuation(self, lanes: mi.UInt32, z: mi.Point2f) -> Continuation:

@@ -15,7 +15,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..memory import bound, text
-from .randoms import Samples
+from .randoms import Samples, of_camera
 
 # Peaks as measured by benchmarks/memory.py, with a quarter more.
 FIXED_BYTES = 128 << 20  # networks' evaluation of a chunk, compiled kernels
@@ -122,7 +122,7 @@ class Passes:
         Args:
             scene: the scene.
             seed: of the sampler.
-            trace: `trace(ray, sampler, samples) -> (radiance, valid)`.
+            trace: `trace(ray, samples) -> (radiance, valid)`.
             mark: `mark(ray)` gives the AOV `neural_invalid`; None: zeros.
             inputs, exits: see `plan`.
 
@@ -140,7 +140,7 @@ class Passes:
             sampler.seed(seed if first == 0 else int(np.random.SeedSequence([seed, first]).generate_state(1)[0]), rows * width * passes.spp)
             for number in range(count):
                 samples = Samples(first * width, passes.spp, number * passes.spp)
-                self._render_pass(scene, sampler, film, block, trace, mark, samples, rows)
+                self._render_pass(scene, sampler, film, block, trace, mark, samples, rows, seed)
                 if number + 1 < count:
                     sampler.advance()
                     sampler.schedule_state()
@@ -151,33 +151,36 @@ class Passes:
 
     def _render_pass(
         self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None,
-        samples: Samples, rows: int,
+        samples: Samples, rows: int, seed: int,
     ) -> None:  # fmt: skip
-        rays, weight, pos = self._camera_rays(sampler, samples, rows)
+        rays, weight, pos = self._camera_rays(sampler, samples, rows, seed)
         dr.eval(rays, weight, pos)
         extra = self._aovs.sample(scene, sampler, rays)[2] if self._aovs else []
         if self._marks:
             extra = [*extra, *[mark(rays) if mark else mi.Float(0)] * len(self._marks)]
         dr.eval(extra)
-        radiance, valid = trace(rays, sampler, samples)
+        radiance, valid = trace(rays, samples)
         colour = radiance * weight
         channels = [colour.x, colour.y, colour.z]
         if mi.has_flag(film.flags(), mi.FilmFlags.Alpha):
             channels.append(dr.select(valid, mi.Float(1), mi.Float(0)))
         block.put(pos, [*channels, mi.Float(1), *extra])
 
-    def _camera_rays(self, sampler: mi.Sampler, samples: Samples, rows: int) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
+    def _camera_rays(
+        self, sampler: mi.Sampler, samples: Samples, rows: int, seed: int
+    ) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
         """Rays of a band of rows."""
         film, (across, _) = self.sensor.film(), self._size
         border = film.rfilter().border_size() if film.sample_border() else 0
-        pixel = samples.pixel(dr.arange(mi.UInt32, rows * across * samples.each))
+        width = rows * across * samples.each
+        pixel, draw = samples.pixel(dr.arange(mi.UInt32, width)), of_camera(sampler, samples, width, seed)
         corner = mi.Vector2i(mi.Int32(pixel % across), mi.Int32(pixel // across)) - border + mi.Vector2i(film.crop_offset())
-        jittered = mi.Vector2f(corner) + sampler.next_2d()
+        jittered = mi.Vector2f(corner) + draw.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())
-        aperture = sampler.next_2d() if self.sensor.needs_aperture_sample() else mi.Point2f(0)
+        aperture = draw.next_2d() if self.sensor.needs_aperture_sample() else mi.Point2f(0)
         time = mi.Float(self.sensor.shutter_open())
         if self.sensor.shutter_open_time() > 0:
-            time += sampler.next_1d() * self.sensor.shutter_open_time()
+            time += draw.next_1d() * self.sensor.shutter_open_time()
         rays, weight = self.sensor.sample_ray_differential(time, 0, mi.Point2f(position), mi.Point2f(aperture))
         rays.scale_differential(dr.opaque(mi.Float, self.spp**-0.5))
         return rays, weight, mi.Point2f(corner) if film.rfilter().is_box_filter() else mi.Point2f(jittered)

@@ -3,7 +3,7 @@
 Ordinary surfaces are treated as Mitsuba's `path` integrator treats them: emitter sampling and BSDF sampling with multiple
 importance sampling.  Lanes that hit an asset do the same with the direct lobe f (Eq. 22) where the asset has one, and then
 choose the next ray between the direct sample and the neural one (Eq. 23).  Where the camera sees an asset, paths fork instead: the
-direct ray goes on, and several neural ones whose random numbers are spread evenly.  Dead lanes are removed after each bounce.
+direct ray goes on, and several neural ones.  Dead lanes are removed after each bounce.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .instances import Model, SceneAssets
 from .lanes import Branches, Lanes, join, not_from_an_asset, put, repeat, take
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
-from .randoms import Randoms, Samples
+from .randoms import Randoms, Samples, Spread
 from .single import SingleScattering
 from .volumes import Volumes
 
@@ -117,7 +117,7 @@ class PathTracer:
         scene: the scene.
         assets: its neural assets.
         options: see `PathOptions`.
-        seed: of all random numbers that the sensor's sampler does not give.
+        seed: of all random numbers but the camera's.
     """
 
     def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
@@ -125,19 +125,21 @@ class PathTracer:
         usual = DEEP_EXITS if any(model.deep for model in assets.models) else EXITS
         self.exits = (options.exits or usual) if options.split and assets.models else 0
         self._seeds = random.Random(seed)
-        self._spread = self._seeds.getrandbits(32)
+        self._numbers = self._seeds.getrandbits(32)
         self.statistics = Statistics()
         techniques = options.techniques
-        self._techniques = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
+        self._techniques = use = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
+        # light from u_i: where the lobe is in use, for one exit of a fork alone
+        self._once = use.lobe and all(model.kind != "far_field" for model in assets.models)
         self._volumes = Volumes(scene, assets, self._seeds.getrandbits(32))
 
-    def trace(self, ray: mi.Ray3f, sampler: mi.Sampler, samples: Samples) -> tuple[mi.Spectrum, mi.Bool]:
+    def trace(self, ray: mi.Ray3f, samples: Samples) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
         width, options = dr.width(ray), self.options
         if options.max_depth == 0:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
         branches = Branches(width, self.exits)
-        randoms = Randoms(sampler, branches, samples, self._seeds.getrandbits(32), self._spread)
+        randoms = Randoms(branches, samples, self._numbers)
         lanes = Lanes(
             index=dr.arange(mi.UInt32, width), ray=mi.Ray3f(ray),
             β=dr.full(mi.Spectrum, 1, width), η=dr.full(mi.Float, 1, width),
@@ -174,7 +176,7 @@ class PathTracer:
             model = instance = mi.UInt32(0)
             neural = mi.Bool(False)
         surface = active & (~neural | self._separates(model, volumes=False))
-        step, null = self._surface_step(lanes, si, surface, randoms, gathered)
+        step, null = self._surface_step(lanes, si, surface, randoms.of(lanes.index, depth, "surface"), gathered)
         gathered.meet(lanes.index, si.is_valid() & (neural | ~null))
         further: list[Lanes | None] = []
         if len(self.assets):
@@ -182,8 +184,7 @@ class PathTracer:
             for number in range(len(self.assets.models)):
                 chosen = dr.compress(neural & (model == number + 1))
                 if dr.width(chosen):
-                    fork = depth == 0 and gathered.branches.exits > 0
-                    further.append(self._neural_step(number, chosen, lanes, si, instance, step, randoms, gathered, fork))
+                    further.append(self._neural_step(number, chosen, depth, lanes, si, instance, step, randoms, gathered))
         return self._survivors(depth, step, active & (~neural | self._separates(model, volumes=True)), further, randoms)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
@@ -213,7 +214,8 @@ class PathTracer:
             weight = exits.power_heuristic(lanes.pdf, light) if self.options.mis else mi.Float(1)
             if len(self.assets):
                 lobe = self._lobe_density(lanes, si, ds, sampled & lanes.neural) if use.lobe else mi.Float(0)
-                share = dr.select(sampled, use.share("path", lanes.pdf, light, lobe), 1)
+                samples = 1 / max(self.exits, 1) if self._once and depth == 1 else 1  # of light, for each exit
+                share = dr.select(sampled, use.share("path", lanes.pdf, light * samples, lobe), 1)
                 weight = dr.select(lanes.neural, share, weight)
         value = lanes.β * emitter.eval(si, lit) * weight
         gathered.add(value, lanes.index, lit)
@@ -226,19 +228,19 @@ class PathTracer:
         return dr.select(active & (lanes.lobe > 0), density * lanes.lobe, 0)
 
     def _surface_step(
-        self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, randoms: Randoms, gathered: Gathered
+        self, lanes: Lanes, si: mi.SurfaceInteraction3f, active: mi.Bool, draw: Spread, gathered: Gathered
     ) -> tuple[Lanes, mi.Bool]:
         """Emitter and BSDF sampling at hits with an analytic BSDF: (the next rays, where a null lobe was drawn)."""
         ctx, index, width = mi.BSDFContext(), lanes.index, dr.width(lanes.index)
         bsdf = si.bsdf(mi.RayDifferential3f(lanes.ray))
         smooth = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
-        ds, light = self.scene.sample_emitter_direction(si, randoms.next_2d(index), not self._volumes, smooth)
+        ds, light = self.scene.sample_emitter_direction(si, draw.next_2d(), not self._volumes, smooth)
         smooth &= ds.pdf != 0
         if self._volumes:
             smooth = self._volumes.clear(si.spawn_ray_to(ds.p), smooth)
         if not self.options.mis:
             smooth &= ds.delta
-        z1, z2 = randoms.next_1d(index), randoms.next_2d(index)
+        z1, z2 = draw.next_1d(), draw.next_2d()
         wo = si.to_local(ds.d)
         value, pdf, bs, weight = bsdf.eval_pdf_sample(ctx, si, wo, z1, z2, active)
         value = si.to_world_mueller(value, -wo, si.wi)
@@ -257,15 +259,15 @@ class PathTracer:
         return step, null
 
     def _neural_step(
-        self, number: int, chosen: mi.UInt32, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
-        step: Lanes, randoms: Randoms, gathered: Gathered, fork: bool,
+        self, number: int, chosen: mi.UInt32, depth: int, lanes: Lanes, si: mi.SurfaceInteraction3f, instance: mi.UInt32,
+        step: Lanes, randoms: Randoms, gathered: Gathered,
     ) -> Lanes | None:  # fmt: skip
         """Neural scattering for the lanes `chosen`: returns the rays that leave the asset, if any.
 
-        The direct rays in `step` lose those that meet the asset again.  With `fork` they go on, and so do the rays of all exits;
-        otherwise one ray does, chosen by what they are expected to bring.
+        The direct rays in `step` lose those that meet the asset again.  Where paths fork they go on, and so do the rays of all
+        exits; otherwise one ray does, chosen by what they are expected to bring.
         """
-        model, options = self.assets.models[number], self.options
+        model, options, fork = self.assets.models[number], self.options, depth == 0 and self.exits > 0
         index, β, η = (take(value, chosen) for value in (lanes.index, lanes.β, lanes.η))
         ray = take(lanes.ray, chosen)
         frames = self.assets.frames(take(instance, chosen))
@@ -274,15 +276,16 @@ class PathTracer:
         n = side * take(mi.Vector3f(si.sh_frame.n), chosen)
         hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
         dr.eval(hits, index, β, η)
-        draw, copies = (randoms.of_exits(index), gathered.branches.exits) if fork else (randoms.of(index), 1)
+        copies, exit_index = (self.exits, gathered.branches.fork(index)) if fork else (1, index)
+        draw = randoms.of(exit_index, depth, "exit")
         event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
-            self.scene, model, hits, draw.next_1d(), draw.next_2d(), copies=copies, hero=options.hero, techniques=self._techniques,
-            statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
+            self.scene, model, hits, draw.next_1d(), draw.next_2d(), copies=copies, once=self._once, hero=options.hero,
+            techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
         )  # fmt: skip
-        exit_index = gathered.branches.fork(index) if fork else index
         exit_β, exit_η = repeat(β, copies), repeat(η, copies)
         dr.eval(exit_index, exit_β, exit_η)
-        found = [event.light_sampling(draw.next_2d())]
+        lit_index = index if event.lights < copies else exit_index
+        found = [event.light_sampling(randoms.of(lit_index, depth, "light").next_2d())]
         if self._techniques.lobe:
             found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d()))
         for lit, light in found:
@@ -290,16 +293,17 @@ class PathTracer:
             gathered.settle()
         z, rows = draw.next_2d(), dr.arange(mi.UInt32, dr.width(exit_index))
         if model.separate_direct:
+            own = randoms.of(index, depth, "direct")
             if model.density:
-                direct = self._single_scattering(model, hits, index, β, η, randoms, gathered)
+                direct = self._single_scattering(model, hits, index, β, η, own, gathered)
             else:
                 direct = one_lobe(
-                    take(si, chosen), ray, β, η, take(step, chosen), model, frames, randoms.next_1d(index), self._volumes.seed
+                    take(si, chosen), ray, β, η, take(step, chosen), model, frames, own.next_1d(), self._volumes.seed
                 )
             if not fork:
                 weight, indirect = mean(direct.β), mean(β * event.albedo())
                 keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
-                neural = randoms.next_1d(index) < keep
+                neural = own.next_1d() < keep
                 direct.β, exit_β = dr.select(neural, 0, direct.β / (1 - keep)), β / keep
                 dr.eval(neural, exit_β)
                 rows = dr.compress(neural)
@@ -317,13 +321,13 @@ class PathTracer:
         )  # fmt: skip
 
     def _single_scattering(
-        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, randoms: Randoms, gathered: Gathered
+        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, draw: Spread, gathered: Gathered
     ) -> Lanes:  # fmt: skip
         """The counterpart of `_surface_step` and `one_lobe` in a volume."""
         event = SingleScattering(self.scene, model, hits, self._volumes.clear, self._volumes.seed)
-        gathered.add(β * event.light_sampling(randoms.next_2d(index), self.options.mis), index)
+        gathered.add(β * event.light_sampling(draw.next_2d(), self.options.mis), index)
         gathered.settle()
-        c, width = event.continuation(randoms.next_1d(index), randoms.next_2d(index)), dr.width(index)
+        c, width = event.continuation(draw.next_1d(), draw.next_2d()), dr.width(index)
         return Lanes(
             index=index, ray=mi.Ray3f(c.o, c.d, hits.time, hits.wavelengths), β=β * c.weight, η=η, reference=hits.p, pdf=c.pdf,
             delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
@@ -344,7 +348,7 @@ class PathTracer:
         alive = (brightest > 0) & finite
         if depth + 1 >= self.options.rr_depth:
             q = dr.minimum(brightest * lanes.η * lanes.η, 0.95)
-            alive &= randoms.next_1d(lanes.index) < q
+            alive &= randoms.of(lanes.index, depth, "roulette").next_1d() < q
             lanes.β /= q
         dr.eval(lanes, alive, invalid)
         self.statistics.invalid += int(invalid[0])

@@ -1,4 +1,4 @@
-"""Uniform numbers for the lanes that are alive."""
+"""Uniform numbers that are even over a pixel, for the lanes that are alive."""
 
 from __future__ import annotations
 
@@ -8,34 +8,9 @@ from random import Random
 import drjit as dr
 import mitsuba as mi
 
-from .lanes import Branches, repeat
+from .lanes import Branches
 
 INDEPENDENT = "IndependentSampler"  # Mitsuba's class
-
-
-class Streams:
-    """A sequence of numbers for each lane (O'Neill 2014, PCG32, seeded as Mitsuba's samplers are); only lanes that ask go on in theirs.
-
-    Args:
-        width: number of lanes.
-        seed: of all sequences.
-    """
-
-    def __init__(self, width: int, seed: int) -> None:
-        generator = mi.PCG32()
-        generator.seed(*map(mi.UInt64, mi.sample_tea_32(dr.opaque(mi.UInt32, seed), dr.arange(mi.UInt32, width))))
-        self._state, self._inc = generator.state, generator.inc
-        dr.eval(self._state, self._inc)
-
-    def next(self, count: int, lane: mi.UInt32, active: mi.Bool = True) -> list[mi.Float]:
-        """The next `count` numbers of some lanes, each of them there once at most."""
-        generator = mi.PCG32()
-        generator.state, generator.inc = (dr.gather(mi.UInt64, values, lane, active) for values in (self._state, self._inc))
-        values = [generator.next_float32() for _ in range(count)]
-        dr.eval(values, generator.state)  # what still waits to be read from would be copied before it is written to
-        dr.scatter(self._state, generator.state, lane, active)
-        dr.eval(self._state)
-        return values
 
 
 @dataclass(frozen=True)
@@ -64,71 +39,34 @@ class Samples:
 
 
 class Randoms:
-    """Uniform numbers for some of the paths of a wavefront.
-
-    The camera's rays use the sensor's sampler, other branches have streams.  So have all where the sampler is Mitsuba's `independent`
-    one: it would make numbers for dead lanes too.
+    """Numbers of the paths of a pass: for each depth and each purpose, even over all samples of a pixel, exits counted.
 
     Args:
-        sampler: the sensor's, seeded.
         branches: all paths.
         samples: which of the picture the camera's rays are.
-        seed: of the streams.
-        spread: seed of the numbers of exits, the same for the whole picture.
+        seed: the same for the whole picture.
     """
 
-    def __init__(self, sampler: mi.Sampler, branches: Branches, samples: Samples, seed: int, spread: int) -> None:
-        self._sampler = None if sampler.class_name() == INDEPENDENT else sampler
-        self._branches, self._samples, self._spread = branches, samples, spread
-        streams = branches.paths - (branches.rays if self._sampler else 0)
-        self._streams = Streams(streams, seed) if streams else None
+    def __init__(self, branches: Branches, samples: Samples, seed: int) -> None:
+        self._branches, self._samples, self._seed = branches, samples, seed
 
-    def next_1d(self, index: mi.UInt32) -> mi.Float:
-        return self._next(1, index)[0]
-
-    def next_2d(self, index: mi.UInt32) -> mi.Point2f:
-        return mi.Point2f(*self._next(2, index))
-
-    def _next(self, count: int, index: mi.UInt32) -> list[mi.Float]:
-        if self._sampler is None:
-            return self._streams.next(count, index)
-        every = self._sampler.next_2d() if count == 2 else [self._sampler.next_1d()]
-        self._sampler.schedule_state()  # otherwise each number is counted from the first one
-        dr.eval(every)
-        theirs = self._branches.is_own(index)
-        values = [dr.gather(mi.Float, column, index, theirs) for column in every]
-        if self._streams is None:
-            return values
-        others = self._streams.next(count, index - self._branches.branch(mi.UInt32(0), 1), ~theirs)
-        return [dr.select(theirs, value, other) for value, other in zip(values, others, strict=True)]
-
-    def of(self, index: mi.UInt32) -> Own:
-        """Numbers of some lanes."""
-        return Own(self, index)
-
-    def of_exits(self, ray: mi.UInt32) -> Spread:
-        """Numbers of all exits of camera rays, ray by ray: even over all exits of a pixel."""
-        exits = self._branches.exits
-        point = repeat(self._samples.number(ray), exits) * exits + self._branches.exit_numbers(dr.width(ray))
-        return Spread(repeat(self._samples.pixel(ray), exits), point, self._spread)
+    def of(self, index: mi.UInt32, depth: int, purpose: str) -> Spread:
+        """Numbers of some paths; the same depth and purpose give the same ones."""
+        ray, branch = self._branches.parts(index)
+        number, exit_ = self._samples.number(ray), branch > 0
+        point = dr.select(exit_, number * max(self._branches.exits, 1) + branch - 1, number)
+        group = 2 * self._samples.pixel(ray) + dr.select(exit_, mi.UInt32(1), 0)  # those of exits among themselves
+        return Spread(group, point, f"{self._seed} {depth} {purpose}")
 
 
-class Own:
-    """Numbers of lanes from their own sequences.
-
-    Args:
-        randoms: all sequences.
-        index: of the lanes.
+def of_camera(sampler: mi.Sampler, samples: Samples, width: int, seed: int) -> mi.Sampler | Spread:
+    """Numbers of so many camera rays for the film, the aperture and the shutter: the sensor's sampler, or numbers that are even over a
+    pixel where that is Mitsuba's `independent` one.
     """
-
-    def __init__(self, randoms: Randoms, index: mi.UInt32) -> None:
-        self._randoms, self._index = randoms, index
-
-    def next_1d(self) -> mi.Float:
-        return self._randoms.next_1d(self._index)
-
-    def next_2d(self) -> mi.Point2f:
-        return self._randoms.next_2d(self._index)
+    if sampler.class_name() != INDEPENDENT:
+        return sampler
+    ray = dr.arange(mi.UInt32, width)
+    return Spread(samples.pixel(ray), samples.number(ray), seed)
 
 
 class Spread:
@@ -143,7 +81,7 @@ class Spread:
         seed: of orders and bits; the same seed gives the same numbers.
     """
 
-    def __init__(self, group: mi.UInt32, point: mi.UInt32, seed: int) -> None:
+    def __init__(self, group: mi.UInt32, point: mi.UInt32, seed: int | str) -> None:
         self._group, self._point, self._seeds = group, point, Random(seed)
         dr.eval(group, point)
 

@@ -12,31 +12,45 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from inspect import signature
 
 import drjit as dr
 import torch
 from drjit.llvm import Array4f, Float, UInt32
 from torch import Tensor
 
+from ..drjit_core import held_by_one
 from .plain import HEIGHT_FLOOR, SLOPE_FLOOR, SLOPE_OFFSET, WIDTH_FLOOR, raw_size
 
 PACKET = 4  # numbers that are gathered at once
 MAX_KNOTS = 32  # more bins are left to the plain twin: the code is unrolled
 
 
-def frozen(kernel: Callable) -> Callable:
-    """`dr.freeze`: recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn."""
+def frozen(kernel: Callable, *targets: str) -> Callable:
+    """`dr.freeze`: recorded once for each pattern of equal widths among its arguments; there are a handful, and no need to warn.
+
+    Args:
+        kernel: called with positions only.
+        targets: arguments that it scatters to, written in place: arrays that the caller alone holds, or dataclasses of these.
+    """
     recorded, new_scope = dr.freeze(kernel, warn_after=1000), getattr(dr.detail, "new_scope", None)
+    names = list(signature(kernel).parameters)
+    places = [names.index(name) for name in targets]
 
     def run(*arguments):  # noqa: ANN002, ANN202
-        result = recorded(*arguments)
+        with held_by_one(array for k in places for array in _arrays(arguments[k])):
+            result = recorded(*arguments)
         if new_scope:  # a recording's constants would stand elsewhere in the text of what is traced next, which is then compiled again
             new_scope(dr.JitBackend.LLVM)
         return result
 
     return run
+
+
+def _arrays(target) -> list:  # noqa: ANN001
+    return [getattr(target, field.name) for field in fields(target)] if is_dataclass(target) else [target]
 
 
 def _total(values: list, combine: Callable) -> Float:
@@ -286,7 +300,7 @@ def _gradient_kernel(knots: int, periodic: bool) -> Callable[[Float, Float, Floa
         spline.write(space, [weight * at for at in gradient])
         return value, space
 
-    return frozen(kernel)
+    return frozen(kernel, "space")
 
 
 @cache
