@@ -15,8 +15,9 @@ HEAVY = ("torch", "mitsuba", "drjit", "cupy")
 
 # What each room may import of the package, and of the heavy libraries.
 ALLOWED = {
-    "splines": {"splines", "launcher", "torch", "drjit"},
-    "threads": {"drjit", "torch"},
+    "drjit_core": {"drjit"},
+    "splines": {"splines", "drjit_core", "launcher", "torch", "drjit"},
+    "threads": {"drjit_core", "drjit", "torch"},
     "distributed": {"memory", "threads", "torch"},
     "model": {"model", "splines", "launcher", "torch"},
     "asset": {"asset", "model", "loading", "files", "curve_ends", "torch", "mitsuba", "drjit"},
@@ -43,7 +44,7 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "report": {"report", "files", "mitsuba"},
-    "boot": {"boot", "llvm", "loading", "register", "scene_xml", "threads", "mitsuba", "drjit"},
+    "boot": {"boot", "drjit_core", "llvm", "loading", "register", "scene_xml", "threads", "mitsuba", "drjit"},
     "llvm": set(),
     "files": set(),
     "images": {"files", "mitsuba"},

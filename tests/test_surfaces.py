@@ -102,10 +102,11 @@ def test_paths_equal_volpath(llvm):
 def test_direct_lobes_equal_path(llvm):
     """A black network: what is left is one bounce, as `path` renders it, under a sky and a near lamp.
 
-    What smooth surfaces let through goes on to others (tests/test_specular.py).
+    What smooth surfaces mirror or let through goes on to others (tests/test_specular.py).
     """
     mi = llvm
-    scene = {name: shape for name, shape in zoo(mi).items() if not name.startswith(("glass", "open_window", "open_mask"))}
+    others = ("glass", "open_window", "open_mask", "conductor")
+    scene = {name: shape for name, shape in zoo(mi).items() if not name.startswith(others)}
     boundary = described(mi, scene)
     weights = uniform_asset("zoo", albedo=(0.0, 0.0, 0.0), separate=True, boundary=boundary)
     around = {**lights(mi, "structured"), "sensor": sensor(mi, size=48, fov=18)}
