@@ -11,11 +11,12 @@ from pathlib import Path
 _STASH = {"_Z17jit_var_stash_refj": (ctypes.c_uint64, ctypes.c_uint32), "_Z19jit_var_unstash_refm": (None, ctypes.c_uint64)}
 
 
-def functions(signatures: dict[str, tuple]) -> list[Callable]:
-    """Functions of Dr.Jit's library.
+def functions(signatures: dict[str, tuple], library: str = "drjit-core") -> list[Callable]:
+    """Functions of Dr.Jit's libraries.
 
     Args:
         signatures: mangled name -> types of the result and of the arguments.
+        library: which of them.
 
     Raises:
         OSError: the library is not where it is looked for, or does not show one of them.
@@ -23,8 +24,8 @@ def functions(signatures: dict[str, tuple]) -> list[Callable]:
     import drjit as dr
 
     try:
-        core = ctypes.CDLL(str(next(Path(dr.__file__).parent.glob("*drjit-core.*"))))
-        found = [core[name] for name in signatures]
+        loaded = ctypes.CDLL(str(next(Path(dr.__file__).parent.glob(f"lib{library}.*"))))
+        found = [loaded[name] for name in signatures]
     except (AttributeError, StopIteration) as error:
         raise OSError(f"this build of Dr.Jit does not offer it to Python: {error}") from error
     for function, (result, *arguments) in zip(found, signatures.values(), strict=True):

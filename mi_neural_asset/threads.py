@@ -14,6 +14,7 @@ from ctypes import c_uint32
 from functools import cache
 
 from .drjit_core import functions
+from .workers import set_thread_count
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
 BLOCK = 16384  # lanes that Dr.Jit gives a worker at once, unless it is told another number
@@ -32,14 +33,13 @@ def share_cores(processes: int) -> None:
 
     A number of torch's threads that the user has chosen (`OMP_NUM_THREADS`) stays; torchrun sets it to 1 where nobody has.
     """
-    import drjit as dr
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = max(1, cores // processes)
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(share)
-    dr.set_thread_count(max(MIN_WORKERS, share))
+    set_thread_count(max(MIN_WORKERS, share))
 
 
 @contextmanager
@@ -49,12 +49,12 @@ def _workers(count: int) -> Iterator[None]:
 
     before = dr.thread_count()
     dr.sync_thread()
-    dr.set_thread_count(count)
+    set_thread_count(count)
     try:
         yield
     finally:
         dr.sync_thread()
-        dr.set_thread_count(before)
+        set_thread_count(before)
 
 
 @cache

@@ -17,7 +17,8 @@ HEAVY = ("torch", "mitsuba", "drjit", "cupy")
 ALLOWED = {
     "drjit_core": {"drjit"},
     "splines": {"splines", "drjit_core", "launcher", "torch", "drjit"},
-    "threads": {"drjit_core", "drjit", "torch"},
+    "workers": {"drjit_core", "drjit"},
+    "threads": {"drjit_core", "workers", "drjit", "torch"},
     "distributed": {"memory", "threads", "torch"},
     "model": {"model", "splines", "launcher", "torch"},
     "asset": {"asset", "model", "loading", "files", "curve_ends", "torch", "mitsuba", "drjit"},
@@ -44,7 +45,7 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "report": {"report", "files", "mitsuba"},
-    "boot": {"boot", "drjit_core", "llvm", "loading", "register", "scene_xml", "threads", "mitsuba", "drjit"},
+    "boot": {"boot", "drjit_core", "llvm", "loading", "register", "scene_xml", "threads", "workers", "mitsuba", "drjit"},
     "llvm": set(),
     "files": set(),
     "images": {"files", "mitsuba"},

@@ -13,6 +13,7 @@ from typing import Any
 from ..drjit_core import functions
 from ..llvm import choose, prepare
 from ..threads import MIN_WORKERS
+from ..workers import set_thread_count
 from .environment import restore_for_stock
 from .scan import names_plugin
 
@@ -147,7 +148,7 @@ def _set_levels(options: Options) -> None:
         threads = int(options.first("-t"))  # fewer stop the stock binary too
         if threads < MIN_WORKERS:
             mi.Log(mi.LogLevel.Warn, f"Dr.Jit needs {MIN_WORKERS} threads: using {MIN_WORKERS}, not {threads}.")
-        dr.set_thread_count(max(threads, MIN_WORKERS))
+        set_thread_count(max(threads, MIN_WORKERS))
 
 
 def _set_compiler(options: Options) -> None:
