@@ -20,6 +20,10 @@ QUIET = 10.0  # seconds without a change after which nobody watches any more
 ASLEEP = 1  # as Dr.Jit does: new workers sleep until there is work
 MANY = 1024  # workers at most that are woken at once
 
+# nanothread's `task_submit_dep`: the task; pool, parents, their number, units of work, function, payload, its size, its deleter, whether
+# even one unit waits for a worker, whether times are taken
+SUBMIT = (c_void_p, c_void_p, c_void_p, c_uint32, c_uint32, c_void_p, c_void_p, c_uint32, c_void_p, c_int, c_int)
+
 
 class Pool:
     """A pool of workers whose size can always be changed.
@@ -70,14 +74,11 @@ def _pool() -> Pool:
         set_size, submit, release = functions(
             {
                 "pool_set_size": (None, c_void_p, c_uint32, c_int),  # pool, size, `ASLEEP`
-                # pool, parents, their number, units of work, function, payload, its size, its deleter, wait even if one unit, profile
-                "task_submit_dep": (
-                    c_void_p, *(c_void_p, c_void_p, c_uint32), *(c_uint32, c_void_p, c_void_p), *(c_uint32, c_void_p, c_int, c_int)
-                ),
+                "task_submit_dep": SUBMIT,
                 "task_release": (None, c_void_p),
             },
             "nanothread",
-        )  # fmt: skip
+        )
     except OSError:
         return Pool(dr.set_thread_count, lambda: None)
 

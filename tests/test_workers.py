@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mi_neural_asset.workers import PATIENCE, Pool, set_thread_count
+from mi_neural_asset.workers import PATIENCE, SUBMIT, Pool, set_thread_count
 
 
 @pytest.fixture
@@ -82,24 +82,14 @@ def test_python_goes_on_while_a_worker_ends_its_work(two_workers) -> None:  # no
     """Dr.Jit's own function keeps Python's lock, which the worker that it waits for may want."""
     from mi_neural_asset.drjit_core import functions
 
-    pointer = ctypes.c_void_p
-    submit, wait = functions(
-        {
-            "task_submit_dep": (
-                pointer, *(pointer, pointer, ctypes.c_uint32), *(ctypes.c_uint32, pointer, pointer),
-                *(ctypes.c_uint32, pointer, ctypes.c_int, ctypes.c_int),
-            ),
-            "task_wait_and_release": (None, pointer),
-        },
-        "nanothread",
-    )  # fmt: skip
+    submit, wait = functions({"task_submit_dep": SUBMIT, "task_wait_and_release": (None, ctypes.c_void_p)}, "nanothread")
     turns, ended = [], threading.Event()
 
     def count() -> None:
         while not ended.wait(0.01):
             turns.append(time.monotonic())
 
-    sleep = ctypes.cast(ctypes.CDLL(None).sleep, pointer)  # unit k sleeps k seconds
+    sleep = ctypes.cast(ctypes.CDLL(None).sleep, ctypes.c_void_p)  # unit k sleeps k seconds
     task = submit(None, None, 0, 2, sleep, None, 0, None, 1, 0)
     time.sleep(0.2)
     thread = threading.Thread(target=count)
