@@ -29,7 +29,7 @@ demo: $(READY)
 
 WORKERS ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
 
 test-all: $(READY)
 	$(BIN)/python -m pytest

@@ -43,7 +43,7 @@ def lit(mi, weights: str, kind: str, **extra):  # noqa: ANN001, ANN003, ANN202
     return scene_of(mi, weights, extra={**(entry if kind == "many" else {"light": entry}), **extra})
 
 
-def mean_of(mi, scene, seed: int = 0, spp: int = 64, **options):  # noqa: ANN001, ANN003, ANN202
+def mean_of(mi, scene, seed: int = 0, spp: int = 32, **options):  # noqa: ANN001, ANN003, ANN202
     integrator = mi.load_dict({"type": "nap_path", **options})
     return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=spp, seed=s)).mean((0, 1)), RUNS, seed)
 
@@ -246,7 +246,7 @@ def settings(kind: str) -> list[dict]:
     return [*({"techniques": techniques} for techniques in names), one_ray, {}]
 
 
-def agree(mi, kind: str, weights: str, seed: int, spp: int = 64, several: list[dict] | None = None, **extra) -> None:  # noqa: ANN001, ANN003
+def agree(mi, kind: str, weights: str, seed: int, spp: int = 32, several: list[dict] | None = None, **extra) -> None:  # noqa: ANN001, ANN003
     scene = lit(mi, weights, kind, **extra)
     means = [mean_of(mi, scene, seed + 100 * k, spp, **options) for k, options in enumerate(several or settings(kind))]
     for other in means[:-1]:
@@ -256,7 +256,7 @@ def agree(mi, kind: str, weights: str, seed: int, spp: int = 64, several: list[d
 
 @pytest.mark.parametrize("kind", ["sphere", "envmap", "directional", "many"])
 def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
-    agree(llvm, kind, random_asset("pairs", seed=2), 0, spp=96)
+    agree(llvm, kind, random_asset("pairs", seed=2), 0, spp=48)
 
 
 @pytest.mark.slow
@@ -278,14 +278,14 @@ def test_after_a_bounce_and_between_assets(llvm) -> None:  # noqa: ANN001
         "floor": {"type": "rectangle", "to_world": t.translate([0, 0, -1.0]).scale(8)},
         "second": {"type": "neural_asset", "weights": weights, "to_world": t.translate([-2.2, 0.5, -0.4]).scale(0.6)},
     }
-    agree(mi, "area", weights, 0, 256, [{"techniques": "path,light"}, {"split": False}, {}], **extra)
+    agree(mi, "area", weights, 0, 96, [{"techniques": "path,light"}, {"split": False}, {}], **extra)
 
 
 def test_point_light_is_the_limit_of_small_spheres(llvm) -> None:  # noqa: ANN001
     weights, r = random_asset("limit", seed=9), 0.01
     point = mean_of(llvm, lit(llvm, weights, "point"), 0)
     ball = {"type": "sphere", "center": LAMP_AT.tolist(), "radius": r, "emitter": {"type": "area", "radiance": 5.0 / (math.pi * r * r)}}
-    small = mean_of(llvm, scene_of(llvm, weights, extra={"ball": ball}), 100, spp=256)
+    small = mean_of(llvm, scene_of(llvm, weights, extra={"ball": ball}), 100, spp=128)
     assert (small[1] < 0.02 * small[0]).all()  # with the lobe there are no fireflies
     assert_same_mean(point, small, RUNS)
 

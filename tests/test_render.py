@@ -43,7 +43,7 @@ def scene_of(mi, weights: str, *lights: str, extra: dict | None = None, **shape)
     )  # fmt: skip
 
 
-def mean_of(mi, scene, spp: int = 128, runs: int = RUNS, seed: int = 0, **options):  # noqa: ANN001, ANN003, ANN202
+def mean_of(mi, scene, spp: int = 64, runs: int = RUNS, seed: int = 0, **options):  # noqa: ANN001, ANN003, ANN202
     integrator = mi.load_dict({"type": "nap_path", **options})
     return mean_and_error(lambda s: np.asarray(mi.render(scene, integrator=integrator, spp=spp, seed=s)).mean((0, 1)), runs, seed)
 
@@ -105,9 +105,9 @@ def test_means_agree_on_a_floor_that_cuts_the_proxy(llvm, kind: str) -> None:  #
     floor = {"floor": {"type": "rectangle", "to_world": llvm.ScalarTransform4f().translate([0, 0, -1.0]).scale(8)}}
     weights = uniform_asset("floor") if kind == "uniform" else random_asset("floor-random", seed=1)
     scene = scene_of(llvm, weights, "area", extra=floor)
-    with_mis = mean_of(llvm, scene, spp=128, seed=10)
-    assert_same_mean(with_mis, mean_of(llvm, scene, spp=256, mis=False, seed=30), RUNS)
-    assert_same_mean(with_mis, mean_of(llvm, scene, spp=128, channels="hero", seed=50), RUNS)
+    with_mis = mean_of(llvm, scene, seed=10)
+    assert_same_mean(with_mis, mean_of(llvm, scene, spp=128, mis=False, seed=30), RUNS)
+    assert_same_mean(with_mis, mean_of(llvm, scene, channels="hero", seed=50), RUNS)
     assert with_mis[0].min() > 0
 
 
@@ -146,7 +146,7 @@ def test_transformed_asset_equals_the_asset_in_place(llvm) -> None:  # noqa: ANN
     integrator = mi.load_dict({"type": "nap_path"})
 
     def picture(scene: object):  # noqa: ANN202
-        return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=integrator, spp=128, seed=s)), 4), 12, 0)
+        return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=integrator, spp=48, seed=s)), 4), 12, 0)
 
     place, moved = picture(build(mi.ScalarTransform4f())), picture(build(t))
     assert place[0].max() > 0.01

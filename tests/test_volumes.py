@@ -107,7 +107,7 @@ def test_black_fog_against_volpath(llvm, scaled: bool) -> None:  # noqa: ANN001
         loaded = mi.load_dict({**integrator, "max_depth": 4})
         return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=loaded, spp=spp, seed=s))[..., :3], 4), RUNS, seed)
 
-    ours, reference = picture(fog, {"type": "nap_path"}, 0, 256), picture(shape, {"type": "volpath"}, 50, 256)
+    ours, reference = picture(fog, {"type": "nap_path"}, 0, 96), picture(shape, {"type": "volpath"}, 50, 128)
     assert reference[0].max() > 1.5 * reference[0].min()
     assert_same_mean(ours, reference, RUNS)
 
@@ -129,8 +129,8 @@ def test_single_scattering_against_volpath(llvm, even: bool) -> None:  # noqa: A
         loaded = mi.load_dict({**integrator, "max_depth": 2, "hide_emitters": True})
         return mean_and_error(lambda s: blocks(np.asarray(mi.render(scene, integrator=loaded, spp=spp, seed=s))[..., :3], 8), RUNS, seed)
 
-    ours = picture({"type": "neural_asset", "weights": weights, "to_world": t}, {"type": "nap_path", "mis": even}, 0, 128)
-    assert_same_mean(ours, picture(traced, {"type": "volpath"}, 50, 128), RUNS)
+    ours = picture({"type": "neural_asset", "weights": weights, "to_world": t}, {"type": "nap_path", "mis": even}, 0, 64)
+    assert_same_mean(ours, picture(traced, {"type": "volpath"}, 50, 64), RUNS)
 
 
 def test_energy_is_that_of_what_collides(llvm) -> None:  # noqa: ANN001
@@ -141,7 +141,7 @@ def test_energy_is_that_of_what_collides(llvm) -> None:  # noqa: ANN001
     scene = mi.load_dict({"type": "scene", "asset": shape, "sensor": sensor(mi), "sky": light(mi, "constant")}, parallel=False)
     for hidden in (False, True):
         integrator = mi.load_dict({"type": "nap_path", "hide_emitters": hidden})
-        mean = mean_and_error(lambda s, i=integrator: np.asarray(mi.render(scene, integrator=i, spp=256, seed=s)).mean((0, 1))[:3], RUNS, 3)
+        mean = mean_and_error(lambda s, i=integrator: np.asarray(mi.render(scene, integrator=i, spp=96, seed=s)).mean((0, 1))[:3], RUNS, 3)
         y = (np.arange(512) + 0.5) / 256 - 1
         slope = np.hypot(y[:, None], y[None, :]) * np.tan(np.radians(4))
         distance = 6 * slope / np.sqrt(1 + slope**2)
