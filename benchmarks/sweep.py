@@ -123,6 +123,8 @@ VARIANTS = {
     "matrix rate 2e-2": Variant(bake={"matrix_rate": 2e-2}),
     "matrix rate 5e-2": Variant(bake={"matrix_rate": 5e-2}),
     "no occlusion input": Variant({"occlusion": 0}),
+    "occlusion 4": Variant({"occlusion": 4}),
+    "occlusion 6": Variant({"occlusion": 6}),
     "occlusion 24": Variant({"occlusion": 24}),
     "occlusion 64": Variant({"occlusion": 64}),
     "no probes": Variant({"probes": 0}),

@@ -3,7 +3,9 @@
 import drjit as dr
 import numpy as np
 import pytest
+from broken import INVALID, broken_bsdf
 from oracle import random_asset, uniform_asset
+from scipy import stats
 from zstats import assert_same_mean, blocks, mean_and_error
 
 from mi_neural_asset.render.instances import find_handles
@@ -175,6 +177,17 @@ def test_without_assets_it_equals_path(llvm, options: dict) -> None:  # noqa: AN
 
     ours, theirs = picture("nap_path", 0), picture("path", 1000)
     assert_same_mean(ours, theirs, RUNS)
+
+
+def test_paths_without_a_finite_weight_are_counted(llvm) -> None:  # noqa: ANN001
+    """A BSDF that reflects nothing may give no direction: such a path has ended, and nothing is wrong with it."""
+    ball = {"type": "sphere", "radius": 9.0, "bsdf": broken_bsdf(llvm)}  # around the camera
+    scene = llvm.load_dict({"type": "scene", "ball": ball, "sensor": sensor(llvm)})
+    integrator = llvm.load_dict({"type": "nap_path", "max_depth": 2})
+    picture = np.asarray(llvm.render(scene, integrator=integrator, spp=16))
+    assert np.isfinite(picture).all()
+    paths = 16 * picture.shape[0] * picture.shape[1]
+    assert stats.binomtest(integrator.statistics.invalid, paths, INVALID).pvalue > 0.01
 
 
 def test_alpha_and_aovs_are_those_of_mitsuba(llvm) -> None:  # noqa: ANN001

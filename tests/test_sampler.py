@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from broken import INVALID, broken_bsdf
 from scipy import stats
 
 COUNT = 100000
@@ -291,37 +292,8 @@ def test_counts_add_up(llvm):
 
 def test_non_finite_paths_are_counted_and_stopped(llvm):
     """A BSDF that sometimes returns NaN: those paths are invalid and hold finite numbers; the rest is untouched."""
-    import drjit as dr
-
-    mi = llvm
-
-    class Broken(mi.BSDF):
-        def __init__(self, props):  # noqa: ANN001, ANN204
-            mi.BSDF.__init__(self, props)
-            self.m_components = [mi.BSDFFlags.DiffuseReflection | mi.BSDFFlags.FrontSide | mi.BSDFFlags.BackSide]
-            self.m_flags = self.m_components[0]
-
-        def sample(self, ctx, si, sample1, sample2, active):  # noqa: ANN001, ANN202
-            bs = mi.BSDFSample3f()
-            bs.wo = mi.warp.square_to_cosine_hemisphere(sample2)
-            bs.pdf, bs.eta = mi.Float(1), mi.Float(1)
-            bs.sampled_type = mi.UInt32(+mi.BSDFFlags.DiffuseReflection)
-            bs.sampled_component = mi.UInt32(0)
-            bs.wo.x = dr.select(sample1 < 0.1, dr.nan, bs.wo.x)
-            return bs, mi.Spectrum(dr.select(sample1 > 0.9, dr.nan, 0.5)) & active
-
-        def eval(self, ctx, si, wo, active):  # noqa: ANN001, ANN202
-            return mi.Spectrum(0)
-
-        def pdf(self, ctx, si, wo, active):  # noqa: ANN001, ANN202
-            return mi.Float(0)
-
-        def to_string(self):  # noqa: ANN202
-            return "Broken"
-
-    mi.register_bsdf("broken_for_tests", lambda props: Broken(props))
-    paths = sampler_of(mi, {"s": {"type": "sphere", "bsdf": {"type": "broken_for_tests"}}}).sample(5000, seed=1)
-    assert stats.binomtest(paths.invalid, 5000, 0.2).pvalue > SIGNIFICANCE
+    paths = sampler_of(llvm, {"s": {"type": "sphere", "bsdf": broken_bsdf(llvm)}}).sample(5000, seed=1)
+    assert stats.binomtest(paths.invalid, 5000, INVALID).pvalue > SIGNIFICANCE
     assert paths.invalid == int((paths.status == 3).sum())
     for name in ("x_o", "w_o", "n", "x_i", "w_i", "beta"):
         assert torch.isfinite(getattr(paths, name)).all(), name

@@ -343,7 +343,8 @@ class PathTracer:
             return parts[0]
         lanes = join(filled) if len(filled) > 1 else filled[0]
         brightest = dr.max(lanes.β)
-        finite = dr.all(dr.isfinite(lanes.β)) & dr.all(dr.isfinite(lanes.ray.d))
+        going = dr.all(dr.isfinite(lanes.ray.d)) | (brightest <= 0)  # a BSDF that reflects nothing may give no direction
+        finite = dr.all(dr.isfinite(lanes.β)) & going
         invalid = dr.count(~finite)
         alive = (brightest > 0) & finite
         if depth + 1 >= self.options.rr_depth:
