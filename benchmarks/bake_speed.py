@@ -59,7 +59,8 @@ def measure(scene: str, config, steps: int) -> tuple[dict[str, float], int, obje
         trainer.gradient(batch, factor)
         marks.append(time.perf_counter())
         with torch_at_work():
-            trainer.optimizer.step(0.1)
+            trainer.optimizer.schedule(0.1)
+            trainer.optimizer.apply()
         marks.append(time.perf_counter())
         with splines.only_plain():
             plain(batch, factor)

@@ -307,7 +307,8 @@ def test_hidden_matrices_are_turned_by_muon_the_rest_by_adam(llvm) -> None:  # n
     optimizer = Optimizer(model, rate=1e-3, matrix_rate=0.1)
     for p in model.parameters():
         p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
-    optimizer.step(0.5)
+    optimizer.schedule(0.5)
+    optimizer.apply()
     for name, p in model.named_parameters():
         change = (p.detach() - before[name]) / 0.5
         if ".hidden." in name and name.endswith("weight"):

@@ -273,7 +273,6 @@ class Bake:
         return said
 
     def _optimise(self, log: BakeLog) -> None:
-        last_save = last_check = last = time.monotonic()
         self.progress.update(self._fraction(), "sampling paths")
         mean = torch.zeros(3, device=self.device)
         if self.processes.rank == 0:
@@ -282,17 +281,22 @@ class Bake:
         if self.trainer.step == 0:
             self.trainer.start(mean, self._tables())
         preview = Preview(self) if self.options.preview_image else None
-        text, flow = "", 0.0
+        try:
+            self._advance(log, preview)
+        except NonFiniteLoss as error:
+            self.trainer.restore_good()
+            where = self.save_checkpoint()
+            raise self.processes.said(BakeError(
+                f"the optimisation diverged: {error}; the state of step {self.trainer.step} is kept{where}. "
+                "Bake with another seed, or with a smaller learning rate"
+            )) from None  # fmt: skip
+
+    def _advance(self, log: BakeLog, preview: Preview | None) -> None:
+        """All steps, with what is due between them."""
+        last_save = last_check = last = time.monotonic()
+        text = ""
         while self._fraction() < 1:
-            try:
-                flow, albedo = self.trainer.advance(self._fraction())
-            except NonFiniteLoss as error:
-                self.trainer.restore_good()
-                where = self.save_checkpoint()
-                raise self.processes.said(BakeError(
-                    f"the optimisation diverged: {error}; the state of step {self.trainer.step} is kept{where}. "
-                    "Bake with another seed, or with a smaller learning rate"
-                )) from None  # fmt: skip
+            flow, albedo = self.trainer.advance(self._fraction())
             now = time.monotonic()
             self.elapsed, last = self.elapsed + now - last, now
             self._agree()

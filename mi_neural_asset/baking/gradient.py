@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from torch import Tensor, nn
 
@@ -29,11 +30,11 @@ def gradient_of(model: nn.Module, config: BakeConfig) -> Gradient:
 
 def plain_gradient(model: nn.Module, config: BakeConfig) -> Gradient:
     """The same, always by torch."""
-    losses = kind_of(config).losses
+    losses, on_cpu = kind_of(config).losses, next(model.parameters()).device.type == "cpu"
 
     def gradient(batch: Rows, factor: Tensor) -> tuple[Tensor, Tensor]:
         model.zero_grad(set_to_none=True)
-        with torch_at_work():
+        with torch_at_work() if on_cpu else nullcontext():  # a GPU's steps are recorded: Dr.Jit has no part in them
             nll, other = losses(model, batch)
             (nll + factor * other).backward()
         return nll.detach(), other.detach()

@@ -34,13 +34,13 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         matrices: parameters [r, c].
-        lr: learning rate.
+        lr: learning rate; a number on the parameters' device where steps are recorded.
 
     Raises:
         ValueError: a parameter is no matrix.
     """
 
-    def __init__(self, matrices: Sequence[Tensor], lr: float) -> None:
+    def __init__(self, matrices: Sequence[Tensor], lr: float | Tensor) -> None:
         matrices = list(matrices)
         if bad := [list(p.shape) for p in matrices if p.ndim != 2]:
             raise ValueError(f"Muon: expected matrices, got a parameter {bad[0]}")
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             self._move(parameters, torch._foreach_lerp(gradients, momenta, MOMENTUM), group["lr"])
 
     @staticmethod
-    def _move(parameters: list[Tensor], updates: list[Tensor], rate: float) -> None:
+    def _move(parameters: list[Tensor], updates: list[Tensor], rate: float | Tensor) -> None:
         """Matrices with as many rows go together: the narrow ones, and the wide ones, filled up with columns of zeros."""
         batches: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for k, p in enumerate(parameters):
@@ -75,4 +75,8 @@ class Muon(torch.optim.Optimizer):
             directions = orthogonal(stack)
             for i, k in enumerate(members):
                 wide = parameters[k].shape[1]
-                parameters[k].add_(directions[i, :, :wide], alpha=-rate * max(1.0, rows / wide) ** 0.5)
+                longer = max(1.0, rows / wide) ** 0.5
+                if isinstance(rate, Tensor):
+                    parameters[k].addcmul_(directions[i, :, :wide], rate, value=-longer)
+                else:
+                    parameters[k].add_(directions[i, :, :wide], alpha=-rate * longer)

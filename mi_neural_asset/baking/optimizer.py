@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .muon import Muon
 
@@ -20,22 +21,33 @@ class Optimizer:
         model: what is trained.
         rate: Adam's learning rate at its peak.
         matrix_rate: Muon's; 0 leaves everything to Adam.
+        recorded: rates are numbers on the model's device, so that a recorded `apply` follows `schedule`.
     """
 
-    def __init__(self, model: torch.nn.Module, rate: float, matrix_rate: float) -> None:
+    def __init__(self, model: torch.nn.Module, rate: float, matrix_rate: float, *, recorded: bool = False) -> None:
         matrices = [p for name, p in model.named_parameters() if ".hidden." in name and p.dim() == 2] if matrix_rate else []
         known = {id(p) for p in matrices}
         rest = [p for p in model.parameters() if id(p) not in known]
-        self._parts: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(rest, lr=rate, eps=1e-10, fused=True)}
         self._peaks = {"adam": rate, "muon": matrix_rate}
+        rates = {name: torch.tensor(peak, device=rest[0].device) if recorded else peak for name, peak in self._peaks.items()}
+        adam = torch.optim.Adam(rest, lr=rates["adam"], eps=1e-10, fused=True, capturable=recorded)
+        self._parts: dict[str, torch.optim.Optimizer] = {"adam": adam}
         if matrices:
-            self._parts["muon"] = Muon(matrices, matrix_rate)
+            self._parts["muon"] = Muon(matrices, rates["muon"])
+        self._rates: dict[str, Tensor] = rates if recorded else {}
 
-    def step(self, factor: float) -> None:
-        """One step at `factor` times the peak rates."""
+    def schedule(self, factor: float) -> None:
+        """Rates of the steps to come: `factor` times their peaks."""
         for name, part in self._parts.items():
             for group in part.param_groups:
-                group["lr"] = factor * self._peaks[name]
+                if name in self._rates:
+                    group["lr"] = self._rates[name].fill_(factor * self._peaks[name])
+                else:
+                    group["lr"] = factor * self._peaks[name]
+
+    def apply(self) -> None:
+        """One step."""
+        for part in self._parts.values():
             part.step()
 
     @property
@@ -51,3 +63,5 @@ class Optimizer:
         """Undoes `state_dict`."""
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
+            for group in part.param_groups if name in self._rates else ():
+                group["lr"] = self._rates[name].fill_(float(group["lr"]))

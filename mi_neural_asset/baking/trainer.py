@@ -18,11 +18,12 @@ from .buffer import PathBuffer
 from .gradient import gradient_of
 from .optimizer import Optimizer
 from .presets import BakeConfig
+from .recorded import RecordedStep
 from .rows import Rows
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss was NaN or infinite; the trainer holds the last good state."""
+    """A loss was NaN or infinite; the trainer holds the last good state."""
 
 
 class Trainer:
@@ -38,13 +39,17 @@ class Trainer:
         step: steps done.
         average: the averaged model (`model` itself if the configuration asks for no averaging).
         gradient: of a batch's losses, see `mi_neural_asset.baking.gradient`.
+
+    On a GPU the steps of a transport model are recorded (`mi_neural_asset.baking.recorded`): losses are known some steps later.
     """
 
     def __init__(self, model: Transport | FarField, buffer: PathBuffer, config: BakeConfig, processes: Processes = ALONE) -> None:
         self.model, self.buffer, self.config, self._processes = model, buffer, config, processes
         self.gradient = gradient_of(model, config)
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else model
-        self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate)
+        recorded = next(model.parameters()).is_cuda and isinstance(model, Transport) and processes.size == 1
+        self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate, recorded=recorded)
+        self._recorded = RecordedStep(model, self.average, self.optimizer, self.gradient) if recorded else None
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
@@ -64,38 +69,56 @@ class Trainer:
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if c.cosine else 1.0)
 
     def advance(self, progress: float) -> tuple[float, float]:
-        """One step; returns the two losses.
+        """One step; returns the two losses, of recorded steps those that were looked at last.
 
         Raises:
-            NonFiniteLoss: nothing was changed by this step; `restore_good` goes back to the last kept state.
+            NonFiniteLoss: of this step, which has changed nothing then, or of one that was recorded; `restore_good` goes back to the
+                last kept state.
         """
-        return self._step(self.buffer.next(), self.schedule(progress))
-
-    def _step(self, batch: Rows, rate: float) -> tuple[float, float]:
-        processes, weight = self._processes, batch.viewers
-        viewers = processes.sum(weight)
-        nll, albedo = self.gradient(batch, processes.size * weight / viewers)  # processes average their gradients
-        sums = processes.sum(torch.stack([nll, weight * albedo]))
-        means = float(sums[0]) / processes.size, float(sums[1] / viewers)
-        if not math.isfinite(sum(means)):
-            raise NonFiniteLoss(f"loss {sum(means)} at step {self.step} (flow {means[0]}, albedo {means[1]})")
+        batch, rate = self.buffer.next(), self.schedule(progress)
+        if self._recorded:
+            means = self._recorded(batch, rate, self._decay(self.step + 1))
+            self.step += 1
+            return self._checked(means)
+        means = self._checked(self._losses(batch))
         with torch_at_work():
-            processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
-            self.optimizer.step(rate)
+            self._processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
+            self.optimizer.schedule(rate)
+            self.optimizer.apply()
             self.step += 1
             self._update_average()
         return means
 
+    def _losses(self, batch: Rows) -> tuple[float, float]:
+        """Both, over all processes; the parameters have their gradients."""
+        processes, weight = self._processes, batch.viewers
+        viewers = processes.sum(weight)
+        nll, albedo = self.gradient(batch, processes.size * weight / viewers)  # processes average their gradients
+        sums = processes.sum(torch.stack([nll, weight * albedo]))
+        return float(sums[0]) / processes.size, float(sums[1] / viewers)
+
+    def _checked(self, means: tuple[float, float]) -> tuple[float, float]:
+        if not math.isfinite(sum(means)):
+            raise NonFiniteLoss(f"loss {sum(means)} at step {self.step} (flow {means[0]}, albedo {means[1]})")
+        return means
+
+    def _decay(self, step: int) -> float:
+        """Of the average after so many steps; a young one forgets faster."""
+        return min(self.config.ema, step / (step + 9))
+
     @torch.no_grad()
     def _update_average(self) -> None:
-        if not self.config.ema:
-            return
-        decay = min(self.config.ema, self.step / (self.step + 9))
-        averages: list[Tensor] = list(self.average.parameters())
-        torch._foreach_lerp_(averages, list(self.model.parameters()), 1 - decay)
+        if self.config.ema:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._decay(self.step))
 
     def state(self) -> dict[str, Any]:
-        """Everything that the following steps depend on (tensors are not copied)."""
+        """Everything that the following steps depend on (tensors are not copied).
+
+        Raises:
+            NonFiniteLoss: a recorded step had a loss that was not finite.
+        """
+        if self._recorded and self._recorded.held:
+            self._checked(self._recorded.settle())
         return {
             "step": self.step, "generation": self.buffer.generation, "position": self.buffer.position,
             "model": self.model.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -108,6 +131,8 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        if self._recorded:
+            self._recorded.begin()
         self.buffer.seek(state["generation"], state["position"])
         vars(self.buffer.counts).update(state["counts"])
 

@@ -32,9 +32,9 @@ def summed(network: MLP, inputs: Sequence[Tensor], loss: Loss, rows: int) -> Ten
     return _Sum.apply(loss, network, rows, len(inputs), *inputs, *network.parameters())
 
 
-def _slices(rows: int) -> Iterator[slice]:
-    """Slices of about equal size."""
-    size = -(-rows // max(1, -(-rows // SLICE)))
+def _slices(rows: int, most: int) -> Iterator[slice]:
+    """Slices of about equal size, of `most` rows at most."""
+    size = -(-rows // max(1, -(-rows // most)))
     return (slice(k, min(k + size, rows)) for k in range(0, rows, max(size, 1)))
 
 
@@ -46,7 +46,7 @@ class _Sum(torch.autograd.Function):
         run = _Run(network, [part.shape[1] for part in inputs], learned)
         wanted = inputs[0].new_zeros(inputs[0].shape[0], run.first.shape[1])
         total = inputs[0].new_zeros(())
-        for which in _slices(rows):
+        for which in _slices(rows, max(rows, 1) if wanted.is_cuda else SLICE):
             total += run(torch.cat([part[which] for part in inputs], -1), which, loss, wanted[which])
         at_inputs: list[Tensor | None] = [None] * count
         for k, part in zip(learned, wanted.split([inputs[k].shape[1] for k in learned], -1), strict=True):

@@ -211,8 +211,7 @@ class NeuralEvent(AssetEvent):
         start, gap, met = self._start(frames, u, w, take(self._x_o, lanes))
         lobe = dr.select(self._model.projection.leaves(u, w), 1 / take(self._q_u, lanes), 0)
         result = Continuation(start, frames.to_world(w), mi.Spectrum(weight), density, frames.point_to_world(u), lobe, gap)
-        missed = dr.count(~met)
-        dr.eval(result, missed)
+        dr.eval(result, met)  # together: each evaluation traces the rays
         self._statistics.projected += dr.width(lanes)
-        self._statistics.missed += int(missed[0])
+        self._statistics.missed += int(dr.count(~met)[0])
         return result

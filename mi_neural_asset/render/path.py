@@ -305,7 +305,7 @@ class PathTracer:
                 keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
                 neural = own.next_1d() < keep
                 direct.β, exit_β = dr.select(neural, 0, direct.β / (1 - keep)), β / keep
-                dr.eval(neural, exit_β)
+                dr.eval(neural, exit_β, direct)  # together: each evaluation traces the rays
                 rows = dr.compress(neural)
             dr.eval(direct)
             put(step, direct, chosen)
