@@ -215,6 +215,34 @@ def test_batches_keep_the_proportion_of_dead_paths(marble: dict) -> None:
         assert abs(batch.flow / batch.x_o.shape[0] - share) < 2 / batch.flow
 
 
+def test_paths_that_are_traced_ahead_are_the_same(marble: dict) -> None:
+    """Also where the bake goes back, and where others ask for paths meanwhile."""
+    from mi_neural_asset.baking import bake as module
+    from mi_neural_asset.baking.buffer import PathBuffer
+
+    def run(ahead: bool) -> list[torch.Tensor]:
+        config = module._config("preview", 5, SMALL)
+        settings = {"minutes": None, "seed": 0, "device": "cpu", "progress": False, "only": None, "options": module.BakeOptions()}
+        whole = module.Bake(marble, None, config, **settings)
+        first = whole.buffer
+        buffer = PathBuffer(
+            first.sampler, whole.trainer.model, whole.kind.rows, whole.center, whole.scale, config, seed=0, reciprocal=first.reciprocal,
+            device=torch.device("cpu"), ahead=ahead,
+        )  # fmt: skip
+        found = []
+        while buffer.generation < 2:
+            found.append(buffer.next().beta)
+        found.append(buffer.validation(512).beta)
+        buffer.seek(0, 1)
+        found.append(buffer.next().beta)
+        buffer.rest()
+        assert (buffer._next is not None) == ahead
+        return found
+
+    for one, other in zip(run(False), run(True), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_short_bake_learns_albedo_and_distribution(marble: dict) -> None:
     untrained, trained = (bake(marble, steps=steps).provenance["validation"] for steps in (1, 200))
     assert trained["nll"] < untrained["nll"] - 0.2

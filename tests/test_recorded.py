@@ -20,7 +20,9 @@ from mi_neural_asset.model.transport import Transport
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and torch built for CUDA")
 pytestmark = pytest.mark.usefixtures("llvm")
 
-CONFIG = BakeConfig(ModelConfig(width=16, depth=2, knots=6, triplane=8, cubemap=4, line=4, features=2, albedo_width=8, occlusion=0, probes=0))
+CONFIG = BakeConfig(
+    ModelConfig(width=16, depth=2, knots=6, triplane=8, cubemap=4, line=4, features=2, albedo_width=8, occlusion=0, probes=0)
+)
 LIVE = 600
 
 

@@ -159,7 +159,7 @@ class Bake:
         if model.proxy.kind == "hull":
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
-        check_fits(share, model, self.options.memory)
+        check_fits(share, model, self.options.memory, bulks=1 if self.device.type == "cpu" else 2)  # see `PathBuffer`
         model.to(self.device)
         self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
         self.kind = kind_of(c)
@@ -228,6 +228,7 @@ class Bake:
         )
         try:
             self._optimise(log)
+            self.buffer.rest()
             if self.processes.rank:
                 return self.asset()
             figures = self.kind.validate(self.trainer.average, self.held_out)

@@ -1,12 +1,15 @@
 """Paths as training data: generated in bulk, brought to normalised space, handed out in shuffled batches.
 
-Everything is a function of (seed, rank, generation, position), so that a resumed bake sees the same batches.
+Everything is a function of (seed, rank, generation, position), so that a resumed bake sees the same batches.  While a GPU trains, a
+thread traces the paths of the next generation: the host has nothing else to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import mitsuba as mi
 import numpy as np
@@ -143,12 +146,13 @@ class PathBuffer:
         seed: of the bake.
         device: where batches are wanted.
         processes: that bake together; each has paths of its own, and all begin a generation at the same step.
+        ahead: trace the next generation while this one is used; None: where the device is not the CPU.
     """
 
     def __init__(
         self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
         config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device, probes: ProbeMesh | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = ALONE, ahead: bool | None = None,
     ) -> None:  # fmt: skip
         self.sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
         self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
@@ -159,12 +163,22 @@ class PathBuffer:
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
         self._order: list[Tensor] = []
+        ahead = device.type != "cpu" if ahead is None else ahead
+        self._thread = ThreadPoolExecutor(1, "mi_neural_asset paths") if ahead else None
+        self._next: tuple[int, Future] | None = None  # generation that is being traced
+
+    def rest(self) -> None:
+        """Wait until nothing is traced ahead: others may use Dr.Jit then, until the next batch is asked for."""
+        if self._next:
+            self._next[1].exception()
 
     def validation(self, count: int) -> Rows:
         """Held-out rows of `count` paths, the same at each call."""
+        self.rest()
         paths = self.sampler.sample(count, path_seed(self._seed, 0), group=self._group)
-        return self._make_rows(paths, self._model_on_cpu(), self._center, self._scale, self._occlusion).to(self._device)
+        return self._make_rows(paths, self._model_on_cpu, self._center, self._scale, self._occlusion).to(self._device)
 
+    @cached_property
     def _model_on_cpu(self) -> Transport | FarField:
         if self._model.proxy.extent.device.type == "cpu":
             return self._model
@@ -177,7 +191,7 @@ class PathBuffer:
         self.generation, self.position, self._order = generation, position, []
 
     def _training_rows(self, paths: Paths) -> Rows:
-        arguments = (self._model_on_cpu(), self._center, self._scale, self._occlusion)
+        arguments = (self._model_on_cpu, self._center, self._scale, self._occlusion)
         if self._thins:
             fewer, weight = thinned(paths, self._model.config.separate_direct)
             rows = self._make_rows(fewer, *arguments)
@@ -191,12 +205,29 @@ class PathBuffer:
         other.drawn.zero_()
         return joined([rows, other])
 
+    def _trace(self, generation: int) -> tuple[Paths, Rows]:
+        """The paths of a generation and their rows, on the CPU."""
+        paths = self.sampler.sample(self._size, path_seed(self._seed, generation + 1, self._processes.rank), group=self._group)
+        return paths, self._training_rows(paths)
+
+    def _traced(self, generation: int) -> tuple[Paths, Rows]:
+        """The same, and the next generation is begun where that is to be done ahead."""
+        if not self._thread:
+            return self._trace(generation)
+        ahead, self._next = self._next, None
+        if ahead and ahead[0] != generation:
+            ahead[1].exception()  # the bake has gone back: wait, and drop it
+            ahead = None
+        found = ahead[1].result() if ahead else self._trace(generation)
+        self._next = generation + 1, self._thread.submit(self._trace, generation + 1)
+        return found
+
     def _generate(self) -> None:
         processes = self._processes
-        paths = self.sampler.sample(self._size, path_seed(self._seed, self.generation + 1, processes.rank), group=self._group)
+        paths, rows = self._traced(self.generation)
         if self.position == 0:  # else the bake resumes within a generation that has been counted
             self.counts.add(paths, processes)
-        self._rows = self._training_rows(paths).to(self._device)
+        self._rows = rows.to(self._device)
         carries = self._rows.beta.amax(-1) > 0
         alive, dead = carries.nonzero()[:, 0], (~carries).nonzero()[:, 0]
         count = int(processes.least(torch.tensor(len(alive) // self._batch)))

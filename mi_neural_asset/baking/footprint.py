@@ -24,19 +24,19 @@ PASSES = 8  # bytes of an activation and its gradient
 MOST = 0.9  # share of what is free that a bake may take where nobody gives a bound
 
 
-def needed(config: BakeConfig, model: nn.Module) -> int:
-    """Bytes that a bake takes beside the process itself."""
+def needed(config: BakeConfig, model: nn.Module, bulks: int = 1) -> int:
+    """Bytes that a bake takes beside the process itself, with so many bulks of paths at a time."""
     nets = [part for part in model.modules() if isinstance(part, MLP)]
     features = sum(net.hidden[0].in_features + sum(h.out_features for h in net.hidden) + net.outputs for net in nets)
     weights = 4 * WEIGHT_COPIES * sum(parameter.numel() for parameter in model.parameters())
-    steps, tables = config.buffer * PATH_BYTES + config.batch * PASSES * features, 0
+    steps, tables = bulks * config.buffer * PATH_BYTES + config.batch * PASSES * features, 0
     if config.model.probes:
         tables = config.buffer * RECORD_BYTES + config.probe_paths * CROSSING_BYTES
         tables += 4 * TABLE_COPIES * config.model.probes * CHANNELS * BANDS * AZIMUTHS
     return FIXED_BYTES + max(steps, tables) + weights
 
 
-def check_fits(config: BakeConfig, model: nn.Module, memory: str | int | None) -> int:
+def check_fits(config: BakeConfig, model: nn.Module, memory: str | int | None, bulks: int = 1) -> int:
     """The bytes needed, if they are within the bound; None or "": a share of what is free, `MOST`.
 
     Raises:
@@ -44,7 +44,7 @@ def check_fits(config: BakeConfig, model: nn.Module, memory: str | int | None) -
     """
     given = memory is not None and memory != ""
     bound = parse_size(memory, "bake: memory") if given else int(MOST * free_memory())
-    need = needed(config, model)
+    need = needed(config, model, bulks)
     if need > bound:
         why = "" if given else " that is free"
         raise ValueError(

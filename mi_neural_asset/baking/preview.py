@@ -60,5 +60,6 @@ class Preview:
     def update(self) -> None:
         """Render if a minute has passed."""
         if time.monotonic() - self._last >= INTERVAL:
+            self._bake.buffer.rest()
             write_png(self._bake.options.preview_image, render_preview(self._bake.asset()))
             self._last = time.monotonic()
