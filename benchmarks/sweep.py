@@ -124,7 +124,7 @@ VARIANTS = {
     "matrix rate 5e-2": Variant(bake={"matrix_rate": 5e-2}),
     "no occlusion input": Variant({"occlusion": 0}),
     "occlusion 4": Variant({"occlusion": 4}),
-    "occlusion 6": Variant({"occlusion": 6}),
+    "occlusion 12": Variant({"occlusion": 12}),
     "occlusion 24": Variant({"occlusion": 24}),
     "occlusion 64": Variant({"occlusion": 64}),
     "no probes": Variant({"probes": 0}),
@@ -171,7 +171,9 @@ def prepare(scene: str, variant: Variant, steps: int, seed: int):  # noqa: ANN20
 
     config = dataclasses.replace(preset("preview", **variant.model), **variant.bake, steps=steps)
     options = BakeOptions(source=False, validation_interval=1e9)
-    return Bake(scene, None, config, minutes=None, seed=seed, device="cpu", progress=False, only=None, options=options)
+    return Bake(
+        scene, None, config, minutes=None, seed=seed, device="cpu", progress=False, only=None, options=options, given=variant.model
+    )
 
 
 def step_ratio(scene: str, variant: Variant, seed: int) -> float:

@@ -84,6 +84,7 @@ def test_generators_are_deterministic(folder, name):
 def test_curves_are_baked_and_rendered(llvm, few_paths, folder, name, meshes):
     """From the scene file over a few steps and the asset file to a picture in the room; fabric has no surface but its curves."""
     baked = bake(folder / f"{name}.xml", folder / f"{name}.pt", steps=2, progress=False, certify=False, **MODEL)
+    assert baked.config.occlusion == 4  # where nobody gives a number
     shapes = NeuralAsset.load(folder / f"{name}.pt").boundary.shapes
     curves = [shape["geometry"] for shape in shapes if shape["geometry"]["type"].endswith("curve")]
     assert len(shapes) == len(curves) + meshes and sum(len(geometry["counts"]) for geometry in curves) == CURVES[name]

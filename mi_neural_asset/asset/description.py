@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .bounds import bounding_box, bounding_sphere
-from .vocabulary import DescriptionError
+from .vocabulary import CURVES, DescriptionError
 
 if TYPE_CHECKING:
     import mitsuba as mi
@@ -66,6 +66,11 @@ class Description:
     def is_volume(self) -> bool:
         """Whether these are media without a boundary: all shapes have the BSDF `null`."""
         return all(shape["bsdf"]["type"] == "null" for shape in self.shapes)
+
+    @property
+    def has_fibres(self) -> bool:
+        """Whether some of the shapes are curves."""
+        return any(shape["geometry"]["type"] in CURVES for shape in self.shapes)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values and tensors, for files; tensors are shared, not copied."""

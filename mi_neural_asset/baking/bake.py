@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ from .footprint import check_fits
 from .kinds import kind_of
 from .log import BakeLog
 from .options import OPTION_NAMES, BakeOptions
-from .presets import BakeConfig, preset
+from .presets import BakeConfig, fitted, preset
 from .preview import Preview
 from .sampler import PathSampler
 from .signals import Signals
@@ -96,7 +96,8 @@ def bake(
     options = dataclasses.replace(options or BakeOptions(), **{name: more.pop(name) for name in OPTION_NAMES if name in more})
     config = _config(preset, steps, more, kind)
     run = processes.together(lambda: Bake(
-        scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options, processes=processes
+        scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options, processes=processes,
+        given=more,
     ))  # fmt: skip
     return run.run(resume)
 
@@ -107,11 +108,15 @@ def _config(name: str, steps: int | None, model: dict[str, Any], kind: str = "tr
 
 
 class Bake:
-    """One bake; see `bake` for the arguments."""
+    """One bake; see `bake` for the arguments.
+
+    given: fields of the model's configuration that somebody has chosen.
+    """
 
     def __init__(
         self, scene: Any, out: str | os.PathLike | None, config: BakeConfig, *, minutes: float | None, seed: int, device: str | None,  # noqa: ANN401
         progress: bool, only: Sequence[str] | None, options: BakeOptions, processes: Processes = ALONE,
+        given: Collection[str] = (),
     ) -> None:  # fmt: skip
         if mi.variant() is None or not mi.variant().startswith(("llvm_ad_rgb", "cuda_ad_rgb")):
             raise ValueError(f"bake: needs a JIT RGB variant, the active one is {mi.variant()}: call mitsuba.set_variant('llvm_ad_rgb')")
@@ -124,19 +129,16 @@ class Bake:
         self.out = None if out is None else Path(out)
         if self.out is not None and not self.out.absolute().parent.is_dir():
             raise ValueError(f"bake: folder {self.out.absolute().parent} does not exist; make it, or choose another output file")
-        self.config, self.minutes, self.seed, self.options = config, minutes, seed, options
+        self.minutes, self.seed, self.options = minutes, seed, options
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.progress = Progress(f"bake {self.out.name}" if self.out else "bake", progress)
         self._asked = self._stop = ""  # the signal that has arrived here, and the one that stops the bake
         keep_memory_mapped()
         self.description: Description = describe(scene, only, options.params)
         self.notices = [str(notice) for notice in check(self.description)]
-        if self.description.is_volume and config.kind == "far_field":
-            raise ValueError("bake: a volume without boundary cannot be baked as far_field; use the kind transport")
-        if self.description.is_volume:  # probes are for surfaces
-            self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, probes=0))
-        share, size = self.config.share(processes.size), processes.size
-        self.config = dataclasses.replace(self.config, batch=size * share.batch, buffer=size * share.buffer)
+        config = fitted(config, self.description, given)
+        share, size = config.share(processes.size), processes.size
+        self.config = dataclasses.replace(config, batch=size * share.batch, buffer=size * share.buffer)
         if size > 1:
             self.notices.append(f"{size} processes, each with batches of {share.batch} rows and {share.buffer} paths at once")
         self._prepare(share)

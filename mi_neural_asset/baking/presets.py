@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..asset.description import Description
 from ..model.config import ModelConfig
 from ..model.kinds import KINDS
 
@@ -61,6 +63,8 @@ PRESETS: dict[str, BakeConfig] = {
 }
 
 
+FIBRES_OCCLUSION = 4  # directions of distances: rays among fibres are dear, and more of them say little (docs/ablation.md)
+
 # What a preset changes for the far field: sizes as in the paper's Sec. 4.1 or in proportion, and data of many paths a value.
 FAR_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
@@ -85,3 +89,19 @@ def preset(name: str, kind: str = "transport", **model: Any) -> BakeConfig:  # n
         sizes, data = FAR_FIELD[name]
         config, model = dataclasses.replace(config, kind=kind, **data), {**sizes, **model, "probes": 0}
     return dataclasses.replace(config, kind=kind, model=dataclasses.replace(config.model, **model))
+
+
+def fitted(config: BakeConfig, description: Description, given: Collection[str] = ()) -> BakeConfig:
+    """The configuration for what is baked: no probes where there is no surface, fewer distances among fibres, unless `given` names them.
+
+    Raises:
+        ValueError: the kind cannot describe it.
+    """
+    model = config.model
+    if description.is_volume:
+        if config.kind == "far_field":
+            raise ValueError("bake: a volume without boundary cannot be baked as far_field; use the kind transport")
+        model = dataclasses.replace(model, probes=0)
+    elif description.has_fibres and "occlusion" not in given:
+        model = dataclasses.replace(model, occlusion=min(model.occlusion, FIBRES_OCCLUSION))
+    return dataclasses.replace(config, model=model)
