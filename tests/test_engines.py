@@ -120,6 +120,44 @@ def test_exits_that_share_a_hit_are_those_of_hits_alone(llvm, copies: int) -> No
             agree(everything(fused, lanes, some, theirs), theirs)
 
 
+class Calls:
+    """Instead of recordings, the work itself, which puts its results where they were the first time; counts them."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def try_out(self, work) -> None:  # noqa: ANN001
+        work()
+
+    def record(self, work):  # noqa: ANN001, ANN201
+        self.recorded += 1
+        return work
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[
+    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and torch built for CUDA")])])
+@pytest.mark.parametrize("copies", [1, 4])
+def test_recorded_tiles_say_the_same(llvm, monkeypatch, device: str, copies: int) -> None:  # noqa: ANN001
+    """Batches that fill a tile, that do not, and that need several; sizes that were met before are not recorded again."""
+    from mi_neural_asset.render import recorded_engine
+    from mi_neural_asset.render.engine import Engine
+
+    monkeypatch.setattr(recorded_engine, "SIZES", (64, 1024))
+    monkeypatch.setattr(recorded_engine.RecordedEngine, "most", 1024)
+    model, recorder = model_of("probes"), Calls() if device == "cpu" else None
+    plain, recorded = Engine(model, device), recorded_engine.RecordedEngine(model, device, recorder)
+    kinds = set()
+    for count in (3, 64, 65, 2100, 5):
+        lanes = Lanes(llvm, model, count, copies)
+        for hero in (False, True):
+            some = lanes.some(0.7)
+            theirs = everything(plain, lanes, some, hero=hero)
+            agree(everything(recorded, lanes, some, theirs, hero), theirs)
+        kinds.add(len(recorded._tiles))
+    assert max(kinds) <= 2 * (2 + 3)  # begin in both ways, draw, evaluate, evaluate_ray; two sizes
+    assert recorder is None or recorder.recorded == len(recorded._tiles)
+
+
 def test_kernels_read_copies_of_what_the_renderer_has(llvm) -> None:  # noqa: ANN001
     """Tensors of Dr.Jit's memory that become Dr.Jit's arrays again are freed by its workers, which then wait for each other's locks."""
     from mi_neural_asset.render.fused_engine import FusedEngine

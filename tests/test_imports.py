@@ -31,12 +31,12 @@ ALLOWED = {
     "fused": {"fused", "model", "occlusion", "splines", "threads", "torch", "mitsuba", "drjit"},
     "render": {
         *("render", "fused", "memory", "asset", "model", "interop", "occlusion", "threads", "allocator", "distributed", "images"),
-        *("loading", "flights", "specular", "progress", "__version__"),
+        *("loading", "flights", "specular", "progress", "cuda_graphs", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "baking": {
         *("baking", "asset", "fused", "model", "render", "interop", "occlusion", "probes", "allocator", "threads", "images", "progress"),
-        *("loading", "splines", "files", "verify", "memory", "distributed", "flights", "specular", "__version__"),
+        *("loading", "splines", "files", "verify", "memory", "distributed", "flights", "specular", "cuda_graphs", "__version__"),
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {
@@ -52,6 +52,7 @@ ALLOWED = {
     "scene_xml": set(),
     "layout": set(),
     "launcher": {"layout", "torch", "cupy"},
+    "cuda_graphs": {"torch"},
     "register": {"layout", "mitsuba"},
     "loading": {"curve_ends", "scene_xml", "mitsuba"},
 }

@@ -7,59 +7,19 @@ rates are numbers on the device; losses are kept there and looked at in bundles.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..cuda_graphs import CudaGraphs, Recorder, Work
 from .buffer import Batch
 from .optimizer import Optimizer
 
 GRAIN = 1024  # rows of a recorded batch are a multiple of this: batches that differ by a few share a recording
 WARM_UP = 3  # steps of a size before it is recorded: kernels are compiled, optimisers have their memory
 BUNDLE = 32  # steps between looks at the losses
-
-Work = Callable[[], None]
-
-
-class Recorder(Protocol):
-    """How work is recorded."""
-
-    def try_out(self, work: Work) -> None:
-        """Do it, as often as wanted, before it is recorded."""
-
-    def record(self, work: Work) -> Work:
-        """What does it again; recording does not do it."""
-
-
-class CudaGraphs:
-    """Work on torch's current CUDA device."""
-
-    def try_out(self, work: Work) -> None:
-        """On a stream of its own, as recordings are made."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            work()
-        torch.cuda.current_stream().wait_stream(stream)
-
-    def record(self, work: Work) -> Work:
-        """As a CUDA graph; where that fails, the work as it is, with a warning."""
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may be tracing the next paths
-                work()
-        except RuntimeError as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            warnings.warn(f"the bake's steps cannot be recorded as a CUDA graph and are slower: {reason}", RuntimeWarning, stacklevel=2)
-            torch.cuda.synchronize()
-            return work
-        return graph.replay
-
 
 class RecordedStep:
     """Steps of one model.
@@ -79,7 +39,7 @@ class RecordedStep:
         recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self._model, self._average, self._optimizer, self._gradient = model, average, optimizer, gradient
-        self._recorder = recorder or CudaGraphs()
+        self._recorder = recorder or CudaGraphs("the bake's steps")
         device = next(model.parameters()).device
         self._pull = torch.zeros((), device=device)  # how far the average goes towards the model
         self._place = torch.zeros((), dtype=torch.long, device=device)  # of the next losses in their bundle

@@ -34,7 +34,7 @@ def frame(n: Tensor) -> tuple[Tensor, Tensor]:
     x, y, z = n.unbind(-1)
     a = 1.0 / (1.0 + z).clamp_min(1e-6)
     t = torch.stack([1.0 - x * x * a, -x * y * a, -x], -1)
-    fallback = torch.tensor([1.0, 0.0, 0.0], dtype=n.dtype, device=n.device)
+    fallback = torch.eye(3, dtype=n.dtype, device=n.device)[0]
     t = torch.where((z < -0.99999)[..., None], fallback, t)
     t = t - n * (n * t).sum(-1, keepdim=True)
     t = t / t.norm(dim=-1, keepdim=True)

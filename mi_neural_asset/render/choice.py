@@ -8,6 +8,7 @@ from ..fused.layout import hindrance
 from ..model.far_field import FarField
 from .engine import Engine, Networks
 from .far_field_engine import FarFieldEngine
+from .recorded_engine import RecordedEngine
 
 ENGINES = ("auto", "torch", "drjit")
 
@@ -25,4 +26,6 @@ def engine_for(module: torch.nn.Module, device: str, name: str) -> Networks:
         from .fused_engine import FusedEngine
 
         return FusedEngine(module)
-    return FarFieldEngine(module, device) if isinstance(module, FarField) else Engine(module, device)
+    if isinstance(module, FarField):
+        return FarFieldEngine(module, device)
+    return (RecordedEngine if torch.device(device).type == "cuda" else Engine)(module, device)

@@ -5,7 +5,9 @@ The renderer speaks to an engine in Dr.Jit arrays of compacted lanes and gets Dr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import mitsuba as mi
 import torch
@@ -35,13 +37,17 @@ class Event:
     mixture: Tensor  # [N, 3] weights r_k of the channels in the density of w_i at this u_i
 
 
-def _rows(value, rows):  # noqa: ANN001, ANN202
-    """Rows of a tensor, of an Exit, or of a list of tensors."""
-    if isinstance(value, Exit):
-        return Exit(*(_rows(tensor, rows) for tensor in (value.u, value.axis, value.d, value.extra)))
-    if isinstance(value, list):
-        return [_rows(tensor, rows) for tensor in value]
-    return value.index_select(0, rows)  # several times as fast as value[rows]
+def each(function: Callable[[Tensor], Tensor], value):  # noqa: ANN001, ANN201
+    """`function` of every tensor in lists, tuples and dataclasses, which keep their form."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)(each(function, entry) for entry in value)
+    return type(value)(*(each(function, getattr(value, field.name)) for field in fields(value)))
+
+
+def _rows(value, rows: Tensor):  # noqa: ANN001, ANN202
+    return each(lambda tensor: tensor.index_select(0, rows), value)  # several times as fast as tensor[rows]
 
 
 def _joined(parts: list):  # noqa: ANN202
@@ -74,6 +80,12 @@ class Engine(Networks):
         device: torch device.
     """
 
+    most = CHUNK  # lanes at once
+
+    def _run(self, function: Callable, rows: int, *arguments: Any, **settings: Any):  # noqa: ANN202
+        """function(*arguments, **settings); the arguments' tensors are of `rows` lanes, or of several for each of them."""
+        return function(*arguments, **settings)
+
     @torch_at_work()
     @torch.no_grad()
     def begin(
@@ -91,10 +103,11 @@ class Engine(Networks):
         numbers = [to_torch(v, self.device) for v in (u_channel, u_exit)]
         count = inputs[0].shape[0]
         copies = numbers[0].shape[0] // count
-        hits, parts = max(CHUNK // copies, 1), []
+        hits, parts = max(self.most // copies, 1), []
         for k in range(0, count, hits):
             drawn = [v[k * copies : (k + hits) * copies] for v in numbers]
-            parts.append(self._begin(*(v[k : k + hits] for v in inputs), *drawn, hero))
+            own = [v[k : k + hits] for v in inputs]
+            parts.append(self._run(self._begin, own[0].shape[0], *own, *drawn, hero=hero))
         return _joined(parts)
 
     def _begin(self, x_o: Tensor, w_o: Tensor, n: Tensor, occlusion: Tensor, z_channel: Tensor, z: Tensor, hero: bool) -> Event:
@@ -161,10 +174,9 @@ class Engine(Networks):
         index = to_torch(lanes, self.device)
         values = values if isinstance(values, Tensor) else to_torch(values, self.device)
         parts = []
-        for k in range(0, index.shape[0], CHUNK):
-            rows = index[k : k + CHUNK]
-            batch = Event(*(_rows(getattr(event, name), rows) for name in Event.__dataclass_fields__))
-            parts.append(function(batch, values[k : k + CHUNK]))
+        for k in range(0, index.shape[0], self.most):
+            rows = index[k : k + self.most]
+            parts.append(self._run(function, rows.shape[0], _rows(event, rows), values[k : k + self.most]))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def _evaluate(self, batch: Event, w: Tensor) -> tuple[Tensor, Tensor]:
