@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all fuzz bench speed lint clean
+.PHONY: help demo test test-all fuzz bench speed gpu lint clean
 
 help:
 	@echo "make demo      bake scenes/seal.xml at preview size, render it, compare it with volpath: out/demo (about 10 minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make fuzz      hostile asset files: FILES=2000 SEED=0 (about a minute)"
 	@echo "make bench     the paper's tables: SCALE=tiny ASSETS=seal,candle,... JOBS=2; goes on where it was stopped; out/paper_SCALE"
 	@echo "make speed     speed of the path sampler (the other benchmarks want an asset)"
+	@echo "make gpu       on a machine with an NVIDIA GPU: its tests, and the speed of kernels, bakes and renders; RESULTS=out/gpu"
 	@echo "make lint      ruff"
 
 $(READY): pyproject.toml
@@ -48,6 +49,15 @@ bench: $(READY)
 
 speed: $(READY)
 	$(BIN)/python benchmarks/sampler_speed.py
+
+RESULTS ?= out/gpu
+ASSET ?= out/demo/seal.pt
+gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/kernels.py --device cuda --json $(RESULTS)/kernels_gpu.json
+	$(BIN)/python benchmarks/bake_speed.py --device cuda --json $(RESULTS)/bake_speed_gpu.json
+	test -f $(ASSET) || { mkdir -p $(dir $(ASSET)); $(BIN)/mi-neural-asset bake scenes/seal.xml --only seal --up-axis z --minutes 2 -o $(ASSET); }
+	$(BIN)/python benchmarks/render_speed.py $(ASSET) --device cuda --json $(RESULTS)/render_speed_gpu.json
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,8 +14,16 @@ from pathlib import Path
 import mi_neural_asset  # noqa: F401  (names the LLVM library before Dr.Jit is imported)
 
 
-def machine() -> dict:
-    """What it ran on."""
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option that says where networks are evaluated."""
+    import torch
+
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=usual, help=f"torch device of the networks (default here: {usual})")
+
+
+def machine(device: str = "cpu") -> dict:
+    """What it ran on; `device`: of torch."""
     import drjit as dr
     import mitsuba as mi
     import torch
@@ -36,7 +45,18 @@ def machine() -> dict:
         "drjit": dr.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        **({"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if device.startswith("cuda") else {}),
     }
+
+
+def finish() -> None:
+    """Wait until everything that was asked for is done."""
+    import drjit as dr
+    import torch
+
+    dr.sync_thread()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def seconds(function: Callable[[], object], repetitions: int) -> float:
@@ -47,7 +67,7 @@ def seconds(function: Callable[[], object], repetitions: int) -> float:
     for _ in range(repetitions + 1):
         start = time.perf_counter()
         dr.eval(function())
-        dr.sync_thread()
+        finish()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 

@@ -1,6 +1,6 @@
 """Speed of the splines: each twin, beside what memory and arithmetic allow.
 
-    python benchmarks/kernels.py [--rows N] [--knots K] [--repetitions N] [--quick] [--json FILE]
+    python benchmarks/kernels.py [--rows N] [--knots K] [--repetitions N] [--device D] [--quick] [--json FILE]
 
 Per operation: the median time of the plain torch twin and of the fused kernel, their ratio, and two lower limits: the bytes
 that must be read and written over the measured copy bandwidth, and the operations over the measured rate of multiply-adds (a
@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from common import copy_bandwidth, machine, product_rate, row, seconds, write_json
+from common import add_device, copy_bandwidth, machine, product_rate, row, seconds, write_json
 
 
-def operations(rows: int, knots: int) -> dict:
+def operations(rows: int, knots: int, device: str) -> dict:
     """Name -> (what it does, bytes, operations)."""
     import torch
 
@@ -23,11 +23,11 @@ def operations(rows: int, knots: int) -> dict:
 
     size = splines.raw_size(knots, False)
     generator = torch.Generator().manual_seed(0)
-    raw = torch.randn(rows, 3, size, generator=generator)
+    raw = torch.randn(rows, 3, size, generator=generator).to(device)
     one = raw[:, 0].clone().requires_grad_()
-    s = torch.rand(rows, generator=generator)
+    s = torch.rand(rows, generator=generator).to(device)
     every = s[:, None].expand(-1, 3)
-    channel = torch.randint(0, 3, (rows,), generator=generator)
+    channel = torch.randint(0, 3, (rows,), generator=generator).to(device)
 
     def no_grad(function):  # noqa: ANN001, ANN202
         def call() -> None:
@@ -53,9 +53,10 @@ def operations(rows: int, knots: int) -> dict:
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=16384)
+    parser.add_argument("--rows", type=int, help="default: 16384, on a GPU 1048576")
     parser.add_argument("--knots", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=50)
+    add_device(parser)
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
@@ -68,13 +69,15 @@ def main() -> None:
     from mi_neural_asset.threads import torch_at_work
 
     keep_memory_mapped()
-    on, rows, repetitions = machine(), [], 5 if options.quick else options.repetitions
+    device, on_cpu = options.device, options.device == "cpu"
+    size = options.rows or (16384 if on_cpu else 1 << 20)
+    on, rows, repetitions = machine(device), [], 5 if options.quick else options.repetitions
     print(json.dumps(on))
     with torch_at_work():  # as in a bake and in a render: all of torch's threads, one of Dr.Jit's (on up to 15 cores)
-        bandwidth, rate = copy_bandwidth("cpu"), product_rate("cpu")
+        bandwidth, rate = copy_bandwidth(device), product_rate(device)
         print(f"copy: {bandwidth / 1e9:.1f} GB/s; matrix product: {rate / 1e9:.1f} G multiply-adds/s")
         print(f"{'operation':26}{'plain ms':>10}{'fused ms':>10}{'ratio':>7}{'bandwidth limit ms':>20}{'arithmetic limit ms':>21}")
-        for name, (work, traffic, count) in operations(options.rows, options.knots).items():
+        for name, (work, traffic, count) in operations(size, options.knots, device).items():
             fused = seconds(work, repetitions)
             with splines.only_plain():
                 plain = seconds(work, repetitions)

@@ -1,6 +1,6 @@
 """Speed of rendering an asset, split by stage.
 
-    python benchmarks/render_speed.py ASSET [--engine auto|torch|drjit] [--events N] [--repetitions N] [--quick] [--json FILE]
+    python benchmarks/render_speed.py ASSET [--engine auto|torch|drjit] [--device D] [--events N] [--repetitions N] [--quick] [--json FILE]
 
 Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
 events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from common import in_turns, machine, row, seconds, write_json
+from common import add_device, in_turns, machine, product_rate, row, seconds, write_json
 
 import mi_neural_asset
 
@@ -33,13 +33,13 @@ def hits(asset, count: int):  # noqa: ANN001, ANN201
     return [kind(np.ascontiguousarray(v.T.numpy())) for kind, v in ((mi.Point3f, x_o), (mi.Vector3f, paths.w_o), (mi.Vector3f, paths.n))]
 
 
-def stages(asset, count: int, engine: str) -> dict[str, Callable[[], object]]:  # noqa: ANN001
+def stages(asset, count: int, engine: str, device: str) -> dict[str, Callable[[], object]]:  # noqa: ANN001
     """Stage -> what it does."""
     import mitsuba as mi
 
     from mi_neural_asset.render.instances import prepared
 
-    model = prepared(asset, "cpu", engine)
+    model = prepared(asset, device, engine)
     engine, projection = model.engine, model.projection
     x_o, w_o, n = hits(asset, count)
     rng = np.random.default_rng(0)
@@ -85,11 +85,19 @@ def multiply_adds(model, shares: bool) -> dict[str, int]:  # noqa: ANN001
     return {"albedo, u_i": begin, "w_i": fourth, "light from u_i": fourth, "light from x_o": second + third + fourth}
 
 
-def products(asset, count: int, repetitions: int) -> tuple[float, float]:  # noqa: ANN001
-    """Multiply-adds per second of the fourth network alone, from its first sums to raw numbers, as the engine `drjit` makes them, and of
-    a large product: measured in turns.
+def products(asset, count: int, repetitions: int, device: str) -> tuple[float, float]:  # noqa: ANN001
+    """Multiply-adds per second of the fourth network alone, and of a large product, measured in turns.
+
+    On the CPU from its first sums to raw numbers, as the engine `drjit` makes them; elsewhere the whole of it, by torch.
     """
     import torch
+
+    if device != "cpu":
+        network = asset.model().flow.steps[3].to(device)
+        x = torch.rand(count, network.hidden[0].in_features, device=device)
+        work_of_row = sum(p.numel() for p in network.parameters() if p.ndim == 2)
+        with torch.no_grad():
+            return work_of_row * count / seconds(lambda: network(x).sum().item(), 5 * repetitions), product_rate(device)
 
     from mi_neural_asset.fused.layout import Layout
     from mi_neural_asset.fused.network import Chain
@@ -110,7 +118,7 @@ def products(asset, count: int, repetitions: int) -> tuple[float, float]:  # noq
     return work_of_lane * count / alone, len(large) ** 3 / product
 
 
-def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str) -> tuple[float, int]:  # noqa: ANN001
+def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str, device: str) -> tuple[float, int]:  # noqa: ANN001
     """Seconds and events of a render of size x size pixels under a near lamp."""
     import mitsuba as mi
 
@@ -119,7 +127,7 @@ def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str) 
     stage = Stage.of(asset)
     scene = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
                           "sensor": sensor(stage, size), "lamp": light("area", stage)})  # fmt: skip
-    integrator = mi.load_dict({"type": "nap_path", "engine": engine})
+    integrator = mi.load_dict({"type": "nap_path", "engine": engine, "device": device})
     time_ = seconds(lambda: mi.render(scene, integrator=integrator, spp=spp), repetitions)
     return time_, integrator.statistics.events
 
@@ -129,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("asset")
     parser.add_argument("--engine", choices=("auto", "torch", "drjit"), default="auto")
+    add_device(parser)
     parser.add_argument("--events", type=int, default=1 << 18)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer events and repetitions")
@@ -144,14 +153,14 @@ def main() -> None:
     mi_neural_asset.register()
     asset = mi_neural_asset.load(options.asset)
     count, repetitions, few = (1 << 15, 2, 1) if options.quick else (options.events, options.repetitions, 4)
-    on, rows = machine(), []
+    on, rows, device = machine(options.device), [], options.device
     print(json.dumps(on))
-    alone, rate = products(asset, count, repetitions)
+    alone, rate = products(asset, count, repetitions, device)
     print(f"matrix product: {rate / 1e9:.1f} G multiply-adds/s")
-    print(f"networks alone, tile by tile: {alone / 1e9:.1f} G multiply-adds/s, {alone / rate:.0%} of that")
+    print(f"networks alone: {alone / 1e9:.1f} G multiply-adds/s, {alone / rate:.0%} of that")
     rows.append(row("render.networks", alone, "multiply-adds/s", rate))
-    costs = multiply_adds(asset.model(), isinstance(prepared(asset, "cpu", options.engine).engine, FusedEngine))
-    times = {name: seconds(work, repetitions) for name, work in stages(asset, count, options.engine).items()}
+    costs = multiply_adds(asset.model(), isinstance(prepared(asset, device, options.engine).engine, FusedEngine))
+    times = {name: seconds(work, repetitions) for name, work in stages(asset, count, options.engine, device).items()}
     total = sum(times.values())
     print(f"{'stage':22}{'ms':>9}{'M events/s':>12}{'share':>8}{'limit M events/s':>18}")
     for name, time_ in times.items():
@@ -159,8 +168,8 @@ def main() -> None:
         rows.append(row(f"render.{name}", count / time_, "events/s", limit))
         bound = f"{limit / 1e6:18.2f}" if limit else f"{'':18}"
         print(f"{name:22}{1e3 * time_:9.1f}{count / time_ / 1e6:12.3f}{time_ / total:8.1%}{bound}")
-    time_, events = whole(asset, options.asset, 256, 4 if options.quick else 16, repetitions, options.engine)
-    picture, _ = whole(asset, options.asset, 800, few, 1, options.engine)
+    time_, events = whole(asset, options.asset, 256, 4 if options.quick else 16, repetitions, options.engine, device)
+    picture, _ = whole(asset, options.asset, 800, few, 1, options.engine, device)
     rows += [row("render.all_stages_events_per_s", count / total, "events/s"), row("render.events_per_s", events / time_, "events/s"),
              row("render.seal_800_128spp_s", picture * 128 / few, "s")]  # fmt: skip
     print(f"all stages: {count / total / 1e3:.0f} k events/s; a whole render: {events / time_ / 1e3:.0f} k events/s; "
