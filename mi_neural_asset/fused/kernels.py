@@ -146,18 +146,6 @@ class Kernels:
         return s4, log_p, rows
 
     @cached_property
-    def pick(self) -> Callable[[Batch, Some, Float, int, Float], Float]:
-        """(batch, some, sums, j, space) -> the sums of network j (1 to 3) over the sites of some lanes."""
-        width = self.layout.width
-
-        def kernel(batch: Batch, some: Some, sums: Float, j: int, space: Float) -> Float:
-            target, place = Place(dr.arange(UInt32, dr.width(some.lanes)), some.width), batch.place(batch.hit(some.lanes))
-            target.write(space, width, place.read(sums, (STEPS - 1) * width, (j - 1) * width, width))
-            return space
-
-        return frozen(kernel, "space")
-
-    @cached_property
     def site(self) -> Callable[[Weights, Batch, Float], Float]:
         """(weights, batch, space) -> rows of the sites."""
         def kernel(weights: Weights, batch: Batch, space: Float) -> Float:

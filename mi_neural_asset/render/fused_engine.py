@@ -6,6 +6,7 @@ the raw numbers of steps 1 and 3.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ class Part:
 
     first: int  # lanes before it
     tiles: Tiles  # of lanes
-    sites: Tiles  # of hits, which consecutive lanes share
+    sites: Tiles  # of hits
+    copies: int  # consecutive lanes that share a hit
     batch: Batch
     sums: Float  # over the sites, of networks 2 to 4
     raw_1: Float  # of the sites
@@ -47,6 +49,48 @@ class Event:
     """One batch of neural scattering events; the renderer treats it as opaque."""
 
     parts: list[Part]
+
+
+class Picked:
+    """Where sums that are known of hits lie for the lanes of other tiles.
+
+    Args:
+        hits: of each lane, ascending, int64.
+        sites: tiles of the hits.
+        tiles: of the lanes.
+    """
+
+    def __init__(self, hits: Tensor, sites: Tiles, tiles: Tiles) -> None:
+        self._column, self._width, self._count = hits % sites.width, tiles.width, len(hits)
+        self._ends = torch.searchsorted(hits, torch.arange(1, sites.number + 1) * sites.width).tolist()  # lanes up to each tile's last hit
+
+    def parts(self, k: int) -> Iterator[tuple[int, slice, Tensor]]:
+        """Of tile k of the lanes: a tile of hits, the lanes whose hits are there, and in which columns."""
+        lane, first = k * self._width, k * self._width
+        end = min(lane + self._width, self._count)
+        tile = bisect_right(self._ends, lane)
+        while lane < end:
+            until = min(self._ends[tile], end)
+            if until > lane:
+                yield tile, slice(lane - first, until - first), self._column[lane:until]
+            lane, tile = until, tile + 1
+
+
+@dataclass
+class Chosen:
+    """Some lanes of a part, how they themselves lie in tiles, and where to find sums over their sites; None: in their order."""
+
+    some: Some
+    tiles: Tiles
+    picked: Picked | None
+
+    @classmethod
+    def of(cls, part: Part, lanes: Tensor) -> Chosen:
+        """Of lanes of the part, ascending, int32."""
+        every = len(lanes) == part.tiles.count
+        tiles = part.tiles if every else Tiles(len(lanes))
+        some = Some(UInt32(lanes.view(torch.uint32)), tiles.opaque())
+        return cls(some, tiles, None if every else Picked(lanes.long() // part.copies, part.sites, tiles))
 
 
 class FusedEngine(Networks):
@@ -98,7 +142,7 @@ class FusedEngine(Networks):
         raw_2 = self._network(1, tiles, sums, rows, hits)
         two, spot = run.second(weights, batch, one, raw_2, z_2, tiles.empty(layout.spot))
         raw_3 = self._network(2, tiles, sums, spot, hits)
-        return Part(first, tiles, hits, batch, sums, raw_1, raw_3, spot, one, two)
+        return Part(first, tiles, hits, copies, batch, sums, raw_1, raw_3, spot, one, two)
 
     def _from_sites(self, tiles: Tiles, sites: Float) -> tuple[Float, Float, Float]:
         """(sums of networks 2 to 4, outputs of the albedo network, raw numbers of step 1)."""
@@ -121,20 +165,24 @@ class FusedEngine(Networks):
         for_tiles(work, tiles.number)
         return memory_of(sums), memory_of(albedo), memory_of(raw)
 
-    def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, sites: Tiles | None = None) -> Float:
+    def _network(self, j: int, tiles: Tiles, sums: Float, rows: Float, sites: Tiles, picked: Picked | None = None) -> Float:
         """Raw numbers of step j (1 to 3) from sums over the sites and what it reads besides.
 
         Args:
-            sites: how the sums lie, which are those of all networks; None: as the lanes do, those of this network alone.
+            sites: how the sums lie.
+            picked: which of them the lanes want; None: each as many lanes, in their order.
         """
         raw = tiles.records(self._layout.raw(j))
         chain, weight = self._chains[j], self._extra[j - 1]
-        which = slice((j - 1) * chain.width, j * chain.width) if sites else slice(None)
-        sites, used = sites or tiles, weight.shape[1]
+        which, used = slice((j - 1) * chain.width, j * chain.width), weight.shape[1]
 
         def work(k: int) -> None:
             features = chain.begin(tiles.width)
-            if sites.width == tiles.width:
+            if picked:
+                torch.mm(weight, beside[k, :used], out=features)
+                for tile, lanes, columns in picked.parts(k):
+                    features[:, lanes].add_(known[tile, which].index_select(1, columns))
+            elif sites.width == tiles.width:
                 torch.addmm(known[k, which], weight, beside[k, :used], out=features)
             else:
                 torch.mm(weight, beside[k, :used], out=features)
@@ -181,48 +229,45 @@ class FusedEngine(Networks):
         return mi.Vector3f(w), mi.Color3f(weight), density[0]
 
     def _for_some(self, event: Event, lanes: mi.UInt32, values: list, function: Callable[..., tuple]) -> list[list[mi.Float]]:
-        """function(part, some, its tiles, columns of values) for all parts, joined: for each result its columns."""
+        """function(part, chosen, columns of values) for all parts, joined: for each result its columns."""
         found = [function(*arguments) for arguments in self._split(event, lanes, to_columns(*values))]
         return [_joined(list(column)) for column in zip(*found, strict=True)]
 
-    def _split(self, event: Event, lanes: mi.UInt32, columns: list[Tensor]) -> Iterator[tuple[Part, Some, Tiles, list[Float]]]:
+    def _split(self, event: Event, lanes: mi.UInt32, columns: list[Tensor]) -> Iterator[tuple[Part, Chosen, list[Float]]]:
         index = lanes.torch().view(torch.int32)
         begin = 0
         for part in event.parts:
             end = int(torch.searchsorted(index, part.first + part.tiles.count))
             if end > begin:
-                tiles = part.tiles if end - begin == part.tiles.count else Tiles(end - begin)
-                own = (index[begin:end] - part.first).view(torch.uint32)
-                yield part, Some(UInt32(own), tiles.opaque()), tiles, [_lanes(column, begin, end) for column in columns]
+                own = index[begin:end] - part.first
+                yield part, Chosen.of(part, own), [_lanes(column, begin, end) for column in columns]
             begin = end
 
-    def _some(self, j: int, part: Part, some: Some, tiles: Tiles, rows: Float) -> Float:
+    def _asked(self, j: int, part: Part, chosen: Chosen, rows: Float) -> Float:
         """Raw numbers of step j (1 to 3) for some lanes of a part."""
-        if tiles.count == part.tiles.count:
-            return self._network(j, tiles, part.sums, rows, part.sites)
-        sums = self._kernels.pick(part.batch, some, part.sums, j, tiles.empty(self._layout.width))
-        return self._network(j, tiles, sums, rows)
+        return self._network(j, chosen.tiles, part.sums, rows, part.sites, chosen.picked)
 
-    def _draw(self, part: Part, some: Some, tiles: Tiles, z: list[Float]) -> tuple[Array3f, Array3f, Float]:
-        run, channel, space = self._kernels, part.one.channel, tiles.empty(self._layout.fourth)
+    def _draw(self, part: Part, chosen: Chosen, z: list[Float]) -> tuple[Array3f, Array3f, Float]:
+        run, some, channel, space = self._kernels, chosen.some, part.one.channel, chosen.tiles.empty(self._layout.fourth)
         s3, log_p, rows = run.draw_third(self._weights, part.batch, some, channel, part.raw_3, part.spot, z[0], space)
-        return run.draw_fourth(part.batch, some, channel, part.two, self._some(3, part, some, tiles, rows), s3, log_p, z[1])
+        return run.draw_fourth(part.batch, some, channel, part.two, self._asked(3, part, chosen, rows), s3, log_p, z[1])
 
-    def _evaluate(self, part: Part, some: Some, tiles: Tiles, w: list[Float]) -> tuple[Array3f, Float]:
-        run, space = self._kernels, tiles.empty(self._layout.fourth)
+    def _evaluate(self, part: Part, chosen: Chosen, w: list[Float]) -> tuple[Array3f, Float]:
+        run, some, space = self._kernels, chosen.some, chosen.tiles.empty(self._layout.fourth)
         s4, log_p, rows = run.evaluate_third(self._weights, part.batch, some, part.two, part.raw_3, part.spot, Array3f(w), space)
-        return run.evaluate_fourth(some, part.two, self._some(3, part, some, tiles, rows), s4, log_p)
+        return run.evaluate_fourth(some, part.two, self._asked(3, part, chosen, rows), s4, log_p)
 
-    def _evaluate_ray(self, part: Part, some: Some, tiles: Tiles, ray: list[Float]) -> tuple[Array3f, Float, Float]:
+    def _evaluate_ray(self, part: Part, chosen: Chosen, ray: list[Float]) -> tuple[Array3f, Float, Float]:
         run, layout, weights, batch = self._kernels, self._layout, self._weights, part.batch
+        some, tiles = chosen.some, chosen.tiles
         s1, s2, log_p, rows = run.ray_first(weights, batch, some, part.raw_1, Array3f(ray[:3]), tiles.empty(layout.second))
-        raw_2 = self._some(1, part, some, tiles, rows)
+        raw_2 = self._asked(1, part, chosen, rows)
         value, density, mixture, d, spot = run.ray_second(
             weights, batch, some, part.one, raw_2, s1, s2, log_p, tiles.empty(layout.spot)
         )
-        raw_3 = self._some(2, part, some, tiles, spot)
+        raw_3 = self._asked(2, part, chosen, spot)
         s4, log_p, rows = run.ray_third(weights, batch, some, raw_3, spot, d, Array3f(ray[3:]), tiles.empty(layout.fourth))
-        value, of_w = run.ray_fourth(some, self._some(3, part, some, tiles, rows), s4, log_p, value, mixture)
+        value, of_w = run.ray_fourth(some, self._asked(3, part, chosen, rows), s4, log_p, value, mixture)
         return value, density, of_w
 
 
