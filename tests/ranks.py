@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         found["record"] = vars(picture(folder, processes))
     torch.save(found, folder / f"rank_{processes.rank}.pt")
     if processes.rank == 0:
-        with noted(module.Trainer, "_step") as losses:
+        with noted(module.Trainer, "_losses") as losses:
             weights = alone(scene, processes.size)
         torch.save({"weights": weights, "losses": losses}, folder / "alone.pt")
 
@@ -88,13 +88,13 @@ def bakes(scene: dict, folder: Path, processes: Any) -> dict:  # noqa: ANN401
             except BaseException as error:
                 return f"{type(error).__name__}: {error}"
 
-    with noted(module.Trainer, "_step") as losses:
+    with noted(module.Trainer, "_losses") as losses:
         whole = bake("whole.pt")
     found = {"weights": whole.weights, "losses": losses, "paths": whole.provenance.get("paths")}
     found["stopped"] = ended("parts.pt", stop)
     found["resumed"] = bake("parts.pt", resume=True).weights
     found["diverged"] = ended("bad.pt", poison)
-    with noted(module.Trainer, "_step") as steps:
+    with noted(module.Trainer, "_losses") as steps:
         bake("timed.pt", steps=None, minutes=0.005)
     return {**found, "timed": len(steps)}
 
