@@ -102,7 +102,7 @@ def cap_hits(x: Tensor, u: Tensor) -> Tensor:
 def caps_of_cells() -> Tensor:
     """Which part of each cell of the probes' tables lies around each of the directions: [BANDS, AZIMUTHS, LAMPS]."""
     s1, s2 = ((torch.arange(size * PARTS, dtype=torch.float64) + 0.5) / (size * PARTS) for size in (BANDS, AZIMUTHS))
-    d = cylinder(2 * s1[:, None] - 1, s2[None, :].expand(len(s1), -1))
+    d = cylinder(*torch.meshgrid(2 * s1 - 1, s2, indexing="ij"))
     return (d @ around().T > CAP).double().unflatten(0, (BANDS, PARTS)).unflatten(2, (AZIMUTHS, PARTS)).mean((1, 3))
 
 
