@@ -69,8 +69,8 @@ def main() -> None:
     from mi_neural_asset.threads import torch_at_work
 
     keep_memory_mapped()
-    device, on_cpu = options.device, options.device == "cpu"
-    size = options.rows or (16384 if on_cpu else 1 << 20)
+    device = options.device
+    size = options.rows or (16384 if device == "cpu" else 1 << 20)
     on, rows, repetitions = machine(device), [], 5 if options.quick else options.repetitions
     print(json.dumps(on))
     with torch_at_work():  # as in a bake and in a render: all of torch's threads, one of Dr.Jit's (on up to 15 cores)

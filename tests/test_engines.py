@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import LAYOUTS, PROBES, SMALL, Asset, lambert_asset, model_of, random_asset
+from test_recorded import Calls, needs_gpu
 
 from mi_neural_asset.asset.cache import remember
 from mi_neural_asset.model.config import ModelConfig
@@ -120,22 +121,7 @@ def test_exits_that_share_a_hit_are_those_of_hits_alone(llvm, copies: int) -> No
             agree(everything(fused, lanes, some, theirs), theirs)
 
 
-class Calls:
-    """Instead of recordings, the work itself, which puts its results where they were the first time; counts them."""
-
-    def __init__(self) -> None:
-        self.recorded = 0
-
-    def try_out(self, work) -> None:  # noqa: ANN001
-        work()
-
-    def record(self, work):  # noqa: ANN001, ANN201
-        self.recorded += 1
-        return work
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[
-    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and torch built for CUDA")])])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])])
 @pytest.mark.parametrize("copies", [1, 4])
 def test_recorded_tiles_say_the_same(llvm, monkeypatch, device: str, copies: int) -> None:  # noqa: ANN001
     """Batches that fill a tile, that do not, and that need several; sizes that were met before are not recorded again."""

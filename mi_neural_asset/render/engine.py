@@ -46,6 +46,18 @@ def each(function: Callable[[Tensor], Tensor], value):  # noqa: ANN001, ANN201
     return type(value)(*(each(function, getattr(value, field.name)) for field in fields(value)))
 
 
+def leaves(value) -> list[Tensor]:  # noqa: ANN001
+    """Those tensors, one after the other."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    each(note, value)
+    return found
+
+
 def _rows(value, rows: Tensor):  # noqa: ANN001, ANN202
     return each(lambda tensor: tensor.index_select(0, rows), value)  # several times as fast as tensor[rows]
 

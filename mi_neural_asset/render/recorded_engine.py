@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..cuda_graphs import CudaGraphs, Recorder
-from .engine import Engine, each
+from .engine import Engine, each, leaves
 
 SIZES = tuple(1 << k for k in range(10, 20, 2))  # rows of tiles
 
@@ -34,19 +34,18 @@ class _Tile:
             lanes = torch.arange(size * (tensor.shape[0] // rows), device=tensor.device)
             return tensor.index_select(0, lanes.clamp_max(tensor.shape[0] - 1))
 
-        self._size, self._inputs = size, each(filled, arguments)
+        inputs = each(filled, arguments)
+        self._size, self._memory = size, leaves(inputs)
 
         def run() -> None:
-            self._results = work(*self._inputs)
+            self._results = work(*inputs)
 
         recorder.try_out(run)
         self._replay = recorder.record(run)
 
     def __call__(self, arguments: tuple, rows: int):  # noqa: ANN204
-        targets: list[Tensor] = []
-        each(lambda tensor: targets.append(tensor) or tensor, self._inputs)
-        memory = iter(targets)
-        each(lambda tensor: next(memory)[: tensor.shape[0]].copy_(tensor), arguments)
+        for memory, tensor in zip(self._memory, leaves(arguments), strict=True):
+            memory[: tensor.shape[0]].copy_(tensor)
         self._replay()
         return each(lambda tensor: tensor[: rows * (tensor.shape[0] // self._size)].clone(), self._results)
 
@@ -68,9 +67,8 @@ class RecordedEngine(Engine):
 
     def _run(self, function: Callable, rows: int, *arguments: Any, **settings: Any):  # noqa: ANN202
         size = next(size for size in SIZES if size >= rows)
-        shapes: list[tuple] = []
-        each(lambda tensor: shapes.append((tensor.shape[0] // rows, *tensor.shape[1:])) or tensor, arguments)
-        key = function.__name__, size, tuple(shapes), tuple(settings.items())
+        shapes = tuple((tensor.shape[0] // rows, *tensor.shape[1:]) for tensor in leaves(arguments))
+        key = function.__name__, size, shapes, tuple(settings.items())
         if key not in self._tiles:
             self._tiles[key] = _Tile(lambda *inputs: function(*inputs, **settings), arguments, rows, size, self._recorder)
         return self._tiles[key](arguments, rows)
