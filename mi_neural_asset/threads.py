@@ -49,6 +49,9 @@ def _workers(count: int) -> Iterator[None]:
 
     before = dr.thread_count()
     dr.sync_thread()
+    if before == count:
+        yield
+        return
     set_thread_count(count)
     try:
         yield

@@ -22,7 +22,7 @@ from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
 from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET, Transport
-from ..threads import small_blocks
+from ..threads import small_blocks, torch_at_work
 from .buffer import Batch
 
 STEP = 16  # lanes of a tile are a multiple of this: batches that differ by a row use the same memory
@@ -160,14 +160,28 @@ class _Work:
 
 
 @dataclass
-class _Found:
-    """Of the lanes of one order: losses before they are divided, gradients by weights and by what grids gave, the grids' nodes."""
+class _Run:
+    """The lanes of one order on their way: whole paths, or those of which only the albedo learns."""
 
-    nll: Tensor
-    error: Tensor
-    weights: Tensor
-    columns: Tensor
-    nodes: tuple[Tensor, Tensor]
+    order: Order
+    networks: list[_Network]
+    work: _Work
+    rows: Tensor  # what networks read, [tiles, rows, lanes]
+    numbers: Float | None  # s_1 to s_4
+    nodes: Nodes
+    outputs: list[Tensor]  # in each network's `memory`: what it gives, then the loss's gradient at it
+    beta: Tensor  # [tiles, lanes, 3]
+    drawn: Tensor  # [tiles, lanes]
+    error: Tensor  # [tiles], of the albedo, before it is divided
+
+    @property
+    def whole(self) -> bool:
+        return self.numbers is not None
+
+    def nodes_and_weights(self) -> tuple[Tensor, Tensor]:
+        """Of the grids, [nodes, lanes]."""
+        lanes = self.order.lanes
+        return self.nodes.rows.torch().view(torch.int32).view(-1, lanes).long(), self.nodes.weights.torch().view(-1, lanes)
 
 
 class FusedGradient:
@@ -196,16 +210,22 @@ class FusedGradient:
     @small_blocks()
     def __call__(self, batch: Batch, factor: Tensor | float) -> tuple[Tensor, Tensor]:
         """Both losses; the parameters' `grad` becomes the gradient of the first plus `factor` times the second."""
-        for network in self._networks:
-            network.refresh()
         weights, threads = self._memory(), torch.get_num_threads()
         live, rest = batch.flow, len(batch.x_o) - batch.flow
         numbers = CHANNELS * batch.drawn.sum()  # that the albedo's error is a mean over
         orders = [_order(0, live, threads), *([_order(live, rest, threads)] if rest else [])]
-        found = [self._run(batch, order, weights, 2 * factor / numbers, whole=k == 0) for k, order in enumerate(orders)]
-        self._give(found)
-        nll, error = (sum(values) for values in zip(*((run.nll, run.error) for run in found), strict=True))
-        return nll, error / numbers
+        runs = [self._read(batch, order, weights, whole=k == 0) for k, order in enumerate(orders)]
+        tiles = [(run, k) for run in runs for k in range(run.order.tiles.number)]
+        with torch_at_work(alone=True):
+            for network in self._networks:
+                network.refresh()
+            for_tiles(lambda i: self._forward(*tiles[i], 2 * factor / numbers), len(tiles))
+        found = self._splines(batch, runs[0])
+        with torch_at_work(alone=True):
+            nll = sum(log_p.sum() for log_p in found)
+            for_tiles(lambda i: self._backward(*tiles[i]), len(tiles))
+            self._give(runs)
+            return nll, sum(run.error.sum() for run in runs) / numbers
 
     def _memory(self) -> Weights:
         probes = self._model.probes
@@ -214,40 +234,23 @@ class FusedGradient:
             self._weights = version, Weights.of(self._model)
         return self._weights[1].now(self._model)
 
-    def _run(self, batch: Batch, order: Order, weights: Weights, scale: Tensor, *, whole: bool) -> _Found:
-        """Forward and backward; not `whole`: of the albedo alone, whose gradient is `scale` times its error's distance."""
-        layout, tiles = self._layout, order.tiles
-        first = 0 if whole else STEPS
-        networks = self._networks[first:]
-        kept = self._works.get(whole)
-        if kept is None or kept[0] != tiles:
-            kept = self._works[whole] = tiles, _Work(order, networks, self._columns if whole else layout.own)
-        work = kept[1]
-        x, numbers, nodes = self._read(batch, order, weights, whole=whole)
-        outputs = [network.memory(tiles) for network in networks]
-        albedo, error = outputs[-1], torch.empty(tiles.number)
-        beta, drawn = order.of_tiles(batch.beta), order.of_tiles(batch.drawn) * order.real.view(tiles.number, -1)
+    def _forward(self, run: _Run, k: int, scale: Tensor) -> None:
+        """Tile k of a run: what networks give, the albedo's error, and `scale` times its distances as the gradient at what it gave."""
+        for j, (network, out) in enumerate(zip(run.networks, run.outputs, strict=True)):
+            network.forward(run.rows[k], run.work.of_tile(j, k), out[k])
+        at = run.outputs[-1][k].add_(ALBEDO_OFFSET)
+        away = functional.softplus(at) - run.beta[k].t()
+        weighed = away * run.drawn[k]
+        run.error[k] = torch.dot(away.flatten(), weighed.flatten())
+        at.sigmoid_().mul_(weighed).mul_(scale)
 
-        def forward(k: int) -> None:
-            for j, (network, out) in enumerate(zip(networks, outputs, strict=True)):
-                network.forward(x[k], work.of_tile(j, k), out[k])
-            at = albedo[k].add_(ALBEDO_OFFSET)
-            away = functional.softplus(at) - beta[k].t()
-            weighed = away * drawn[k]
-            error[k] = torch.dot(away.flatten(), weighed.flatten())
-            at.sigmoid_().mul_(weighed).mul_(scale)
-
-        for_tiles(forward, tiles.number)
-        nll, at_raw = self._splines(batch, order, outputs[:-1], numbers) if whole else (torch.zeros(()), [])
-
-        def backward(k: int) -> None:
-            targets, lanes = iter(work.wanted[k]), slice(k * tiles.width, (k + 1) * tiles.width)
-            for j, (network, at) in enumerate(zip(networks, [*at_raw, albedo], strict=True)):
-                wanted = [next(targets) for _ in network.sizes]
-                self._to_columns(first + j, network.backward(x[k], work.of_tile(j, k), at[k], wanted), work.at_columns[lanes])
-
-        for_tiles(backward, tiles.number)
-        return _Found(nll, error.sum(), work.gradients.sum(0), work.at_columns, nodes)
+    def _backward(self, run: _Run, k: int) -> None:
+        """Tile k of a run: gradients of weights, and at what grids gave."""
+        width, work, first = run.order.tiles.width, run.work, len(self._networks) - len(run.networks)
+        targets, lanes = iter(work.wanted[k]), slice(k * width, (k + 1) * width)
+        for j, (network, at) in enumerate(zip(run.networks, run.outputs, strict=True)):
+            wanted = [next(targets) for _ in network.sizes]
+            self._to_columns(first + j, network.backward(run.rows[k], work.of_tile(j, k), at[k], wanted), work.at_columns[lanes])
 
     def _to_columns(self, j: int, at: Tensor, out: Tensor) -> None:
         """From the gradient at network j's first sums in a tile to that at what grids gave."""
@@ -256,9 +259,15 @@ class FusedGradient:
         for first, target in self._beside.get(j, ()):
             network.to_inputs(at, 2, first, out[:, target : target + self._layout.features])
 
-    def _read(self, batch: Batch, order: Order, weights: Weights, *, whole: bool) -> tuple[Tensor, Float | None, tuple[Tensor, Tensor]]:
-        """(rows of tiles, s, nodes and their weights [nodes, lanes])."""
+    def _read(self, batch: Batch, order: Order, weights: Weights, *, whole: bool) -> _Run:
+        """Ask for all that networks read; it is there once Dr.Jit's kernels have ended."""
         layout, tiles = self._layout, order.tiles
+        networks = self._networks if whole else self._networks[STEPS:]
+        kept = self._works.get(whole)
+        if kept is None or kept[0] != tiles:
+            kept = self._works[whole] = tiles, _Work(order, networks, self._columns if whole else layout.own)
+        outputs = [network.memory(tiles) for network in networks]
+        beta, drawn = order.of_tiles(batch.beta), order.of_tiles(batch.drawn) * order.real.view(tiles.number, -1)
         columns = (batch.x_o, batch.w_o, batch.n, batch.u, batch.w_i, batch.occlusion)
         paths = Paths(*map(memory_of, columns), UInt32(order.rows.view(torch.uint32)), tiles.opaque(), dr.opaque(UInt32, order.lanes))
         count = PLANES + FACES + (2 * ENDS + FACES if whole else 0)
@@ -268,49 +277,48 @@ class FusedGradient:
             x, numbers, nodes = self._kernels.whole_paths(weights, paths, tiles.empty(layout.paths), tiles.empty(STEPS), nodes)
         else:
             (x, nodes), numbers = self._kernels.site_of_paths(weights, paths, tiles.empty(layout.site), nodes), None
-        found = nodes.rows.torch().view(torch.int32).view(count, -1).long(), nodes.weights.torch().view(count, -1)
-        return tiles.tensor(x), numbers, found
+        return _Run(order, networks, kept[1], tiles.tensor(x), numbers, nodes, outputs, beta, drawn, torch.empty(tiles.number))
 
-    def _splines(self, batch: Batch, order: Order, raw: list[Tensor], numbers: Float) -> tuple[Tensor, list[Tensor]]:
-        """The first loss, and its gradient with respect to raw numbers."""
-        tiles, nll, gradients = order.tiles, torch.zeros(()), []
+    def _splines(self, batch: Batch, run: _Run) -> list[Tensor]:
+        """Parts of the first loss; the outputs become its gradient with respect to them."""
+        order, tiles, found = run.order, run.order.tiles, []
         weight = (batch.beta.index_select(0, order.rows) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
         channels = Array3f([memory_of(column) for column in weight])
-        for j, values in enumerate(raw):
-            log_p, at = self._kernels.gradient(j, memory_of(values), numbers, channels, tiles.opaque(), memory_of(torch.empty_like(values)))
-            nll += log_p.torch().sum()
-            gradients.append(at.torch().view_as(values))
-        return nll, gradients
+        for j, raw in enumerate(run.outputs[:-1]):
+            space = memory_of(torch.empty_like(raw))
+            found.append(self._kernels.gradient(j, memory_of(raw), run.numbers, channels, tiles.opaque(), space))
+        run.outputs[:-1] = [at.torch().view_as(raw) for (_, at), raw in zip(found, run.outputs[:-1], strict=True)]
+        return [log_p.torch() for log_p, _ in found]
 
-    def _give(self, found: list[_Found]) -> None:
+    def _give(self, runs: list[_Run]) -> None:
         """Let the parameters have their gradients."""
         sizes = [network.sizes for network in self._networks]
-        total = found[0].weights
-        if len(found) > 1:
-            total[-sum(sizes[-1]) :] += found[1].weights
+        total, *rest = (run.work.gradients.sum(0) for run in runs)
+        for more in rest:
+            total[-len(more) :] += more
         parts = iter(total.split([size for of_one in sizes for size in of_one]))
         for network, of_one in zip(self._networks, sizes, strict=True):
             network.give([next(parts) for _ in of_one])
-        self._to_grids(found)
+        self._to_grids(runs)
 
-    def _to_grids(self, found: list[_Found]) -> None:
+    def _to_grids(self, runs: list[_Run]) -> None:
         """What the grids' nodes get: each unit of work has rows of a table for itself."""
         f, sites, tables = self._layout.features, (STEPS + 1) * self._layout.own, [grid.table for grid in grids(self._model)]
         for table in tables:
             table.grad = torch.zeros_like(table)
         position, direction, s1, exit_, s3 = (table.grad for table in tables)
-        begin = PLANES + FACES
+        begin, nodes = PLANES + FACES, [run.nodes_and_weights() for run in runs]
 
         def add(table: Tensor, of: int, first: int, count: int, values: Tensor) -> None:
-            rows, weights = found[of].nodes
+            rows, weights = nodes[of]
             for k in range(first, first + count):
                 table.index_add_(0, rows[k], values * weights[k, :, None])
 
         def sites_of(part: int) -> list[tuple[Tensor, Tensor]]:
             """(columns of the table, gradient) of whole paths, and of the others: the albedo's."""
             table = direction if part else position
-            whole = found[0].columns[:, :sites].view(-1, STEPS + 1, 2, f)[:, :, part].flatten(1)
-            rest = [(table[:, STEPS * f :], run.columns.view(-1, 2, f)[:, part]) for run in found[1:]]
+            whole = runs[0].work.at_columns[:, :sites].view(-1, STEPS + 1, 2, f)[:, :, part].flatten(1)
+            rest = [(table[:, STEPS * f :], run.work.at_columns.view(-1, 2, f)[:, part]) for run in runs[1:]]
             return [(table, whole), *rest]
 
         def unit(k: int) -> None:
@@ -321,7 +329,7 @@ class FusedGradient:
                 for of, (table, values) in enumerate(sites_of(1)):
                     add(table, of, PLANES, FACES, values)
             else:
-                columns = found[0].columns[:, sites:]
+                columns = runs[0].work.at_columns[:, sites:]
                 add(exit_, 0, begin + ENDS, FACES, columns[:, f : 3 * f])
                 add(s1, 0, begin, ENDS, columns[:, :f])
                 add(s3, 0, begin + ENDS + FACES, ENDS, columns[:, 3 * f :])
