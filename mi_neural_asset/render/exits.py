@@ -12,16 +12,11 @@ sampled from x_o.  Below they are all divided by q_d.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import drjit as dr
 import mitsuba as mi
-
-from ..model.coordinates import MIN_WARP, WARP_EXPONENT
-
-LOBE_EXPONENT = 1 / 6  # the lobe is uniform in ((1 - cos) / 2)^(1/6)
-LOBE_CUT = MIN_WARP**WARP_EXPONENT  # smallest (1 - cos) / 2: below it the networks' density of w_i stops growing
 
 
 def power_heuristic(a: mi.Float, b: mi.Float) -> mi.Float:
@@ -58,25 +53,6 @@ class Techniques:
             return dr.zeros(mi.Float, dr.width(own))
         others = sum((value for other, value in density.items() if getattr(self, other)), mi.Float(0))
         return dr.select(own > 0, 1 / (1 + others / own), 0) if self.lobe else power_heuristic(own, others)
-
-
-def draw_lobe(a: mi.Vector3f, z: mi.Point2f) -> mi.Vector3f:
-    """A direction around a; z: uniform numbers."""
-    lowest = LOBE_CUT**LOBE_EXPONENT
-    v = (lowest + (1 - lowest) * z.x) ** (1 / LOBE_EXPONENT)
-    across = 2 * dr.safe_sqrt(v * (1 - v))
-    sine, cosine = dr.sincos(2 * math.pi * z.y)
-    return dr.normalize(mi.Frame3f(a).to_world(mi.Vector3f(across * cosine, across * sine, 1 - 2 * v)))
-
-
-def lobe_density(a: mi.Vector3f, d: mi.Vector3f) -> mi.Float:
-    """Density of `draw_lobe` at d, per solid angle: gamma v^(gamma - 1) / (4 pi (1 - m^gamma)), v = (1 - cos) / 2 >= m.
-
-    Directions nearer to a than the cut have density zero: moving them to the cut would put an atom there.
-    """
-    v = dr.squared_norm(d - a) / 4  # without cancellation
-    norm = LOBE_EXPONENT / (4 * math.pi * (1 - LOBE_CUT**LOBE_EXPONENT))
-    return dr.select(v >= LOBE_CUT, norm * dr.maximum(v, LOBE_CUT) ** (LOBE_EXPONENT - 1), 0)
 
 
 def interaction(p: mi.Point3f, time: mi.Float, wavelengths: mi.Spectrum) -> mi.SurfaceInteraction3f:
@@ -119,13 +95,14 @@ def seen_from(ds: mi.DirectionSample3f, p: mi.Point3f) -> mi.DirectionSample3f:
 
 
 def lobe_ray_density(
-    scene: mi.Scene, x_o: mi.SurfaceInteraction3f, ds_o: mi.DirectionSample3f, ds_u: mi.DirectionSample3f, d: mi.Vector3f
-) -> mi.Float:
+    scene: mi.Scene, lobe: Callable[[mi.Vector3f, mi.Vector3f], mi.Float], x_o: mi.SurfaceInteraction3f,
+    ds_o: mi.DirectionSample3f, ds_u: mi.DirectionSample3f, d: mi.Vector3f,
+) -> mi.Float:  # fmt: skip
     """g(d | a) p_e'(w | u): density with which the lobe finds a light point and an exit in direction d from x_o.
 
-    ds_o, ds_u: see `carried_density`.  Zero for lights that the lobe leaves out.
+    lobe: g of a and d (see `lobe`); ds_o, ds_u: see `carried_density`.  Zero for lights that the lobe leaves out.
     """
-    density = lobe_density(ds_o.d, d) * carried_density(scene, x_o, ds_o, ds_u)
+    density = lobe(ds_o.d, d) * carried_density(scene, x_o, ds_o, ds_u)
     return dr.select(has_lobe(ds_o.emitter), density, 0)
 
 

@@ -20,6 +20,7 @@ from ..model.network import MLP
 from ..specular import some_surface
 from .choice import engine_for
 from .engine import Networks
+from .lobe import Lobe
 from .passage import Passage
 from .projection import Projection
 from .shape import seen
@@ -58,6 +59,7 @@ class Model:
     specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
     deep: bool  # light goes in through surfaces, or there is none: nearly all of it is learned
     inputs: int  # numbers that the networks are told of a hit
+    lobe: Lobe  # around lights
     density: Density | None = None  # of a volume without boundary
     passage: Passage | None = None  # what passes unscattered, where the renderer follows that
 
@@ -82,8 +84,9 @@ def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
         direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
         passage = Passage.of(asset, projection.scene) if specular and not density else None
         deep = density is not None or _lets_in(projection.scene)
+        lobe = Lobe() if kind == "far_field" else Lobe.of(module, projection, density)
         networks = engine_for(module, device, engine)
-        cache[key] = Model(kind, networks, projection, direct, specular, deep, _inputs(module), density, passage)
+        cache[key] = Model(kind, networks, projection, direct, specular, deep, _inputs(module), lobe, density, passage)
     return cache[key]
 
 

@@ -66,15 +66,16 @@ class Lanes:
     delta: mi.Bool  # emitter sampling could not have found it
     straight: mi.Bool  # still the camera's ray, but for null crossings: sees no emitters where these are hidden
     gap: mi.Float  # distance from the ray's start to `reference`, along the ray (0 on ordinary surfaces)
-    neural: mi.Bool  # the ray left an asset
+    asset: mi.UInt32  # number of the model that the ray left, from 1; 0: it left none
     x_o: mi.Point3f  # where the path met the asset, seen from its end
+    n: mi.Vector3f  # shading normal there
     lobe: mi.Float  # 1 / density of u_i per solid angle at x_o; 0 where the lobe technique does not reach
 
 
 def not_from_an_asset(width: int) -> dict:
     """The fields of `Lanes` that only rays from an asset use."""
-    return {"gap": dr.zeros(mi.Float, width), "neural": dr.full(mi.Bool, False, width), "x_o": dr.zeros(mi.Point3f, width),
-            "lobe": dr.zeros(mi.Float, width)}  # fmt: skip
+    return {"gap": dr.zeros(mi.Float, width), "asset": dr.zeros(mi.UInt32, width), "x_o": dr.zeros(mi.Point3f, width),
+            "n": dr.zeros(mi.Vector3f, width), "lobe": dr.zeros(mi.Float, width)}  # fmt: skip
 
 
 def take(value, rows: mi.UInt32):  # noqa: ANN001, ANN201

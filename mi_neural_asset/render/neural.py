@@ -145,6 +145,10 @@ class NeuralEvent(AssetEvent):
         ray.maxt = (distance + gap) * (1 - mi.math.ShadowEpsilon)
         return self._clear(ray, active)
 
+    def _lobe(self, hits: Hits) -> Callable[[mi.Vector3f, mi.Vector3f], mi.Float]:
+        """Density of d around a at hits."""
+        return lambda a, d: self._model.lobe.density(a, hits.n, d)
+
     def light_sampling(self, z: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from u_i: (lanes, radiance), the radiance without the path's throughput.
 
@@ -166,7 +170,7 @@ class NeuralEvent(AssetEvent):
         lobe = mi.Float(0)  # density of the lobe, in parts of q(u)
         if use.lobe:
             ds_o = exits.seen_from(ds, h.p)
-            lobe = exits.lobe_ray_density(self._scene, _interaction(h, h.p), ds_o, ds, dr.normalize(u - h.p)) / q_u
+            lobe = exits.lobe_ray_density(self._scene, self._lobe(h), _interaction(h, h.p), ds_o, ds, dr.normalize(u - h.p)) / q_u
             lobe = dr.select(self._model.projection.leaves(u_o, w), lobe, 0)
         dr.eval(useful, w, light, ds.pdf, ds.delta, lobe)
         chosen = dr.compress(useful)
@@ -184,12 +188,12 @@ class NeuralEvent(AssetEvent):
         f, h, use, projection = self.hits.frames, self.hits, self._techniques, self._model.projection
         x_o = _interaction(h, h.p)
         ds_o, _ = self._scene.sample_emitter_direction(x_o, z_light, False)
-        d = exits.draw_lobe(ds_o.d, z_exit)
+        d = self._model.lobe.draw(ds_o.d, h.n, z_exit)
         u = projection.exit(self._x_o, f.to_asset(d))
         at_u = _interaction(h, f.point_to_world(u))
         ds_u = exits.seen_from(ds_o, at_u.p)
         w = f.to_asset(ds_u.d)
-        density = exits.lobe_ray_density(self._scene, x_o, ds_o, ds_u, d)
+        density = exits.lobe_ray_density(self._scene, self._lobe(h), x_o, ds_o, ds_u, d)
         useful = projection.leaves(u, w) & (density > 0)
         radiance = self._scene.eval_emitter_direction(at_u, ds_u, useful)
         useful = self._sees(h, self._x_o, u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))

@@ -24,6 +24,7 @@ from .far_field import FarFieldEvent
 from .guard import watch
 from .instances import Model, SceneAssets
 from .lanes import Branches, Lanes, join, not_from_an_asset, put, repeat, take
+from .lobe import density_of
 from .neural import Hits, NeuralEvent, Statistics
 from .passes import Passes
 from .randoms import Randoms, Samples, Spread
@@ -213,10 +214,10 @@ class PathTracer:
             light = dr.select(sampled, self.scene.pdf_emitter_direction(ref, ds, sampled), 0)
             weight = exits.power_heuristic(lanes.pdf, light) if self.options.mis else mi.Float(1)
             if len(self.assets):
-                lobe = self._lobe_density(lanes, si, ds, sampled & lanes.neural) if use.lobe else mi.Float(0)
+                lobe = self._lobe_density(lanes, si, ds, sampled) if use.lobe else mi.Float(0)
                 samples = 1 / max(self.exits, 1) if self._once and depth == 1 else 1  # of light, for each exit
                 share = dr.select(sampled, use.share("path", lanes.pdf, light * samples, lobe), 1)
-                weight = dr.select(lanes.neural, share, weight)
+                weight = dr.select(lanes.asset > 0, share, weight)
         value = lanes.β * emitter.eval(si, lit) * weight
         gathered.add(value, lanes.index, lit)
 
@@ -224,7 +225,8 @@ class PathTracer:
         """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
         x_o = exits.interaction(lanes.x_o, lanes.ray.time, lanes.ray.wavelengths)
         ds_o = mi.DirectionSample3f(self.scene, si, x_o)
-        density = exits.lobe_ray_density(self.scene, x_o, ds_o, ds, dr.normalize(lanes.reference - lanes.x_o))
+        lobe = density_of([model.lobe for model in self.assets.models], lanes.asset, lanes.n)
+        density = exits.lobe_ray_density(self.scene, lobe, x_o, ds_o, ds, dr.normalize(lanes.reference - lanes.x_o))
         return dr.select(active & (lanes.lobe > 0), density * lanes.lobe, 0)
 
     def _surface_step(
@@ -312,12 +314,13 @@ class PathTracer:
         if dr.width(rows) == 0:
             return None
         c, width = event.continuation(rows, take(z, rows)), dr.width(rows)
-        time, wavelengths, x_o = (take(value, rows) for value in (event.hits.time, event.hits.wavelengths, event.hits.p))
+        h = event.hits
+        time, wavelengths, x_o, n = (take(value, rows) for value in (h.time, h.wavelengths, h.p, h.n))
         return Lanes(
             index=take(exit_index, rows), ray=mi.Ray3f(c.o, c.d, time, wavelengths),
             β=take(exit_β, rows) * c.weight, η=take(exit_η, rows), reference=c.reference, pdf=c.pdf,
             delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
-            gap=c.gap, neural=dr.full(mi.Bool, True, width), x_o=x_o, lobe=c.lobe,
+            gap=c.gap, asset=dr.full(mi.UInt32, number + 1, width), x_o=x_o, n=n, lobe=c.lobe,
         )  # fmt: skip
 
     def _single_scattering(

@@ -34,6 +34,21 @@ class Projection:
         planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
         self._planes = [(mi.ScalarVector3f(plane[:3]), plane[3]) for plane in planes]
 
+    def uniform_hits(self, z_point: mi.Point2f, z_direction: mi.Point2f) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, mi.Bool]:
+        """Where lines that are uniform in the bounding sphere meet the boundary first, in normalised units.
+
+        Args:
+            z_point, z_direction: uniform numbers.
+
+        Returns:
+            x_o, w_o, the shading normal on the side of w_o, and whether a line meets it at all.
+        """
+        start = mi.warp.square_to_uniform_sphere(z_point)
+        w_o = mi.Frame3f(start).to_world(mi.warp.square_to_cosine_hemisphere(z_direction))
+        si = self.scene.ray_intersect(mi.Ray3f(self._center + self._scale * (1 + SELF_OFFSET) * start, -w_o))
+        n = dr.select(dr.dot(si.n, w_o) < 0, -1.0, 1.0) * mi.Vector3f(si.sh_frame.n)
+        return mi.Point3f((si.p - self._center) / self._scale), w_o, n, si.is_valid()
+
     def exit(self, x: mi.Point3f, d: mi.Vector3f) -> mi.Point3f:
         """Where rays that start inside the proxy leave it (normalised units)."""
         if self._radius is not None:
