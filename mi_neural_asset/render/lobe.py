@@ -28,7 +28,7 @@ EXPONENT = 1 / 6
 CUT = MIN_WARP**WARP_EXPONENT  # smallest v: below it the networks' density of w_i stops growing
 LOWEST = CUT**EXPONENT  # smallest t
 BINS = 32, 8  # of t and phi
-FLOOR = 0.1  # share of a lobe that all bins get alike
+FLOOR = 0.2  # share of a lobe that all bins get alike
 RAYS = 1 << 16  # that look for an asset's exits
 STEEP = 1e-4  # sines of (a, n) below count as zero
 
