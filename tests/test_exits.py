@@ -107,61 +107,137 @@ def integral(kind: str) -> np.ndarray:
     return ALBEDO * (beam * cosine / distance**2).mean() / np.pi
 
 
-def lobe_angles(draw, count: int = 200_000) -> np.ndarray:  # noqa: ANN001
-    """((1 - cos) / 2)^(1/6) of drawn directions about one axis, [N]."""
+AXIS, NORMAL = np.array([0.36, -0.48, 0.8]), np.array([0.6, 0.8, 0.0])
+SHAPES = {"even": None, "shaped": np.array([[3.0, 0.5, 1.0], [0.1, 2.0, 0.0], [4.0, 4.0, 0.2], [0.0, 1.0, 0.3]])}
+
+
+def lobe_of(shape: str):  # noqa: ANN202
+    from mi_neural_asset.render.lobe import Lobe
+
+    return Lobe(SHAPES[shape])
+
+
+def lobe_angles(draw, count: int = 200_000) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+    """((1 - cos) / 2)^(1/6) of drawn directions about one axis, and the angle about it from the normal, -pi to pi, [N] each."""
     import mitsuba as mi
 
     rng = np.random.default_rng(3)
-    z = mi.Point2f(mi.Float(rng.random(count).astype(np.float32)), mi.Float(rng.random(count).astype(np.float32)))
-    a = mi.Vector3f(0.36, -0.48, 0.8)
-    d = np.asarray(draw(a, z), dtype=np.float64)
-    return ((d - np.array([[0.36], [-0.48], [0.8]])) ** 2).sum(0) ** (1 / 6) / 4 ** (1 / 6)
+    z = mi.Point2f(*(mi.Float(rng.random(count).astype(np.float32)) for _ in range(2)))
+    d = np.asarray(draw(mi.Vector3f(AXIS), mi.Vector3f(NORMAL), z), dtype=np.float64)
+    t = ((d - AXIS[:, None]) ** 2).sum(0) ** (1 / 6) / 4 ** (1 / 6)
+    x = NORMAL - AXIS * (AXIS @ NORMAL)
+    x /= np.linalg.norm(x)
+    return t, np.arctan2(np.cross(AXIS, x) @ d, x @ d)
 
 
-def lobe_test(draw) -> float:  # noqa: ANN001
-    """p-value of the lobe's distribution of angles: chi^2 with a bin of its own for what lies below the cut."""
-    from mi_neural_asset.render.exits import LOBE_CUT, LOBE_EXPONENT
+def lobe_test(draw, shape: str) -> float:  # noqa: ANN001
+    """p-value of the lobe's distribution of both angles: chi^2 with a bin of its own for what lies below the cut."""
+    from mi_neural_asset.render.lobe import FLOOR, LOWEST
 
-    lowest = LOBE_CUT**LOBE_EXPONENT
-    edges = np.concatenate([[0, lowest * 0.98, lowest * 1.02], np.linspace(0.03, 1, 60)])
-    s = lobe_angles(draw)
-    counts = np.histogram(s, edges)[0]
-    assert counts[0] == 0 and counts.sum() >= len(s) - 1, "angles below the cut"
-    share = np.diff(np.clip(edges, lowest, 1)) / (1 - lowest)
-    return stats.chisquare(counts[1:], share[1:] / share[1:].sum() * counts[1:].sum()).pvalue
+    heights = np.ones((1, 1)) if SHAPES[shape] is None else SHAPES[shape]
+    heights = FLOOR + (1 - FLOOR) * heights / heights.mean()
+    bins, turns = heights.shape
+    inner = LOWEST + (1 - LOWEST) * np.linspace(0, 1, 5 * bins + 1)[1:]
+    edges, around = np.concatenate([[0, LOWEST * 0.98, LOWEST * 1.02], inner]), np.linspace(-np.pi, np.pi, 4 * turns + 1)
+    t, phi = lobe_angles(draw)
+    counts = np.histogram2d(t, phi, (edges, around))[0]
+    assert counts[0].sum() == 0 and counts.sum() >= len(t) - 1, "angles below the cut"
+    middles = (edges[1:-1] + edges[2:]) / 2, np.abs(around[1:] + around[:-1]) / 2 / np.pi
+    row = np.clip(((middles[0] - LOWEST) / (1 - LOWEST) * bins).astype(int), 0, bins - 1)
+    share = heights[np.ix_(row, (middles[1] * turns).astype(int))] * np.diff(np.clip(edges[1:], LOWEST, 1))[:, None]
+    below, rest = counts[1].sum(), counts[2:].ravel()
+    expected = share[1:].ravel() / share.sum() * counts.sum()
+    return stats.chisquare([below, *rest], [counts.sum() - expected.sum(), *expected]).pvalue
 
 
-def test_lobe_is_drawn_from_its_density_without_an_atom(llvm) -> None:  # noqa: ANN001
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lobe_is_drawn_from_its_density_without_an_atom(llvm, shape: str) -> None:  # noqa: ANN001
     import drjit as dr
 
-    from mi_neural_asset.render import exits
+    from mi_neural_asset.render.lobe import CUT, EXPONENT
 
-    assert lobe_test(exits.draw_lobe) > 0.01
+    assert lobe_test(lobe_of(shape).draw, shape) > 0.01
 
-    def clamped(a, z):  # noqa: ANN001, ANN202
+    def clamped(a, n, z):  # noqa: ANN001, ANN202, ARG001
         """What a clamp would do instead of the truncation."""
-        v = dr.maximum(z.x ** (1 / exits.LOBE_EXPONENT), exits.LOBE_CUT)
+        v = dr.maximum(z.x ** (1 / EXPONENT), CUT)
         across, (s, c) = 2 * dr.safe_sqrt(v * (1 - v)), dr.sincos(2 * math.pi * z.y)
         return llvm.Frame3f(a).to_world(llvm.Vector3f(across * c, across * s, 1 - 2 * v))
 
-    assert lobe_test(clamped) < 1e-6
+    assert lobe_test(clamped, "even") < 1e-6
+
+
+def test_lobe_about_the_normal_itself(llvm) -> None:  # noqa: ANN001
+    """Where no direction across the axis is nearer to the normal than others, the density is still that of what is drawn."""
+    lobe, rng = lobe_of("shaped"), np.random.default_rng(4)
+    a = llvm.Vector3f(0, 0, 1)
+    d = lobe.draw(a, a, llvm.Point2f(*(llvm.Float(rng.random(200_000).astype(np.float32)) for _ in range(2))))
+    wide = np.asarray(d)[2] < 0  # a hemisphere, of solid angle 2 pi
+    inverse = np.where(wide, 1 / np.asarray(lobe.density(a, a, d), dtype=np.float64), 0)
+    assert abs(inverse.mean() - 2 * np.pi) < 4 * inverse.std() / np.sqrt(len(inverse))
 
 
 def test_lobe_density_integrates_to_one_and_is_zero_below_the_cut(llvm) -> None:  # noqa: ANN001
-    from mi_neural_asset.render.exits import LOBE_CUT, lobe_density
+    from mi_neural_asset.render.lobe import CUT
 
-    v = np.geomspace(LOBE_CUT * 4, 1, 20001)  # what lies below is added in closed form
+    v = np.geomspace(CUT * 4, 1, 20001)  # what lies below is added in closed form
     middle = np.sqrt(v[1:] * v[:-1])
     across = 2 * np.sqrt(middle * (1 - middle))
     d = llvm.Vector3f(llvm.Float(across.astype(np.float32)), 0, llvm.Float((1 - 2 * middle).astype(np.float32)))
-    values = np.asarray(lobe_density(llvm.Vector3f(0, 0, 1), d), dtype=np.float64)
-    below = ((4 * LOBE_CUT) ** (1 / 6) - LOBE_CUT ** (1 / 6)) / (1 - LOBE_CUT ** (1 / 6))
+    axis, normal = llvm.Vector3f(0, 0, 1), llvm.Vector3f(1, 0, 0)
+    values = np.asarray(lobe_of("even").density(axis, normal, d), dtype=np.float64)
+    below = ((4 * CUT) ** (1 / 6) - CUT ** (1 / 6)) / (1 - CUT ** (1 / 6))
     keep = middle > 1e-7  # x and z of d in single precision tell smaller angles only roughly
-    exact = (1 / 6) * middle ** (-5 / 6) / (4 * np.pi * (1 - LOBE_CUT ** (1 / 6)))
+    exact = (1 / 6) * middle ** (-5 / 6) / (4 * np.pi * (1 - CUT ** (1 / 6)))
     np.testing.assert_allclose(values[keep], exact[keep], rtol=2e-3)
     assert abs((exact * 4 * np.pi * np.diff(v)).sum() + below - 1) < 1e-4
-    axis = llvm.Vector3f(0, 0, 1)
-    assert lobe_density(axis, axis)[0] == 0
+    assert lobe_of("even").density(axis, normal, axis)[0] == 0
+
+
+def heights_of(mi, model, projection, count: int = 1 << 18) -> np.ndarray:  # noqa: ANN001
+    """What `Lobe.of` tells, from densities alone: exits and lights are uniform, nothing is drawn from the model; [BINS]."""
+    import drjit as dr
+    import torch
+
+    from mi_neural_asset.interop import to_torch
+    from mi_neural_asset.render.lobe import BINS, LOWEST
+
+    rng = np.random.default_rng(11)
+    z = [mi.Point2f(*(mi.Float(rng.random(count).astype(np.float32)) for _ in range(2))) for _ in range(4)]
+    x_o, w_o, n, met = projection.uniform_hits(*z[:2])
+    t, phi = LOWEST + (1 - LOWEST) * z[2].x, np.pi * z[2].y
+    v, w = t**6, mi.warp.square_to_uniform_sphere(z[3])
+    x, side = dr.normalize(n - w * dr.dot(n, w)), mi.Float(rng.choice([-1.0, 1.0], count).astype(np.float32))
+    d = 2 * dr.safe_sqrt(v * (1 - v)) * (dr.cos(phi) * x + side * dr.sin(phi) * dr.cross(w, x)) + (1 - 2 * v) * w
+    rows = torch.as_tensor(np.asarray(met)).nonzero()[:, 0]
+    columns = [to_torch(value)[rows] for value in (x_o, w_o, n, projection.exit(x_o, d), w)]
+    around = projection.occlusion.tensor(x_o, n, "cpu")[rows]
+    with torch.no_grad():
+        sites = model.sites(*columns[:3], around)
+        exit_, log_p = model.exit_at(sites, columns[0], columns[2], columns[3])
+        log_p = log_p + model.log_exit_solid_angle(exit_, columns[0])[:, None]
+        log_p = log_p + model.direction_density(sites, exit_, columns[2], columns[4])
+        f = (model.albedo(sites) * log_p.exp()).mean(-1).numpy()
+    t, phi = (np.asarray(value)[rows.numpy()] for value in (t, phi))
+    even = (1 / 6) * t.astype(np.float64) ** -5 / (4 * np.pi * (1 - LOWEST))  # density of d about w
+    return np.histogram2d(t, phi, BINS, ((LOWEST, 1), (0, np.pi)), weights=(f / even) ** 2)[0] ** 0.5
+
+
+def test_lobe_takes_the_shape_of_the_model(llvm) -> None:  # noqa: ANN001
+    from mi_neural_asset.asset.cache import resolve
+    from mi_neural_asset.render.lobe import BINS, FLOOR, Lobe
+    from mi_neural_asset.render.projection import Projection
+
+    asset = resolve(random_asset("shape", seed=4))
+    model = asset.model()
+    projection = Projection(asset, model)
+    expected = heights_of(llvm, model, projection)
+    lobe = Lobe.of(model, projection)
+    found = (np.asarray(lobe._heights).reshape(BINS) - FLOOR) / (1 - FLOOR)
+    expected /= expected.mean()
+    assert expected.max() > 2 * expected.min() + 0.5  # not the same everywhere
+    for axis, bound in ((0, 0.02), (1, 0.06)):
+        assert np.abs(found.mean(axis) / expected.mean(axis) - 1).max() < bound
 
 
 def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa: ANN001
