@@ -14,11 +14,12 @@ from ctypes import c_uint32
 from functools import cache
 
 from .drjit_core import functions
-from .workers import set_thread_count
+from .workers import set_thread_count, thread_count
 
 SPINS = "1000"  # turns of the waiting loop, some microseconds
 BLOCK = 16384  # lanes that Dr.Jit gives a worker at once, unless it is told another number
 SMALL_BLOCK = 1024  # the number for wavefronts and batches, which are a few such blocks: all workers have some, and as many
+FEW = 1 << 20  # numbers that one thread alone is as fast with
 MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a film is written
 
 
@@ -44,10 +45,10 @@ def share_cores(processes: int) -> None:
 
 @contextmanager
 def _workers(count: int) -> Iterator[None]:
-    """While this lasts, Dr.Jit has so many workers."""
+    """While this lasts, Dr.Jit has so many workers; one of these within another of the same number does nothing."""
     import drjit as dr
 
-    before = dr.thread_count()
+    before = thread_count()
     dr.sync_thread()
     if before == count:
         yield
@@ -90,13 +91,32 @@ def busy_workers(lanes: int) -> Iterator[None]:
     """While this lasts, Dr.Jit works in small blocks, with no more workers than kernels of some lanes keep busy: the others would spin,
     beside whatever runs.
     """
-    import drjit as dr
 
-    workers = dr.thread_count()
+    workers = thread_count()
     with small_blocks() as block:
         needed = min(workers, -(-lanes // block))
         with nullcontext() if needed == workers else _workers(max(1, needed)):
             yield
+
+
+@contextmanager
+def one_thread_for(numbers: int) -> Iterator[None]:
+    """While this lasts, torch has a single thread in this one, if it works on few numbers at once.
+
+    A loop that is shared ends when the last thread has had a core.  Beside other programs that takes milliseconds, hundreds of times in a
+    step of an optimiser that needs four of them.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    few = 1 < before and numbers < FEW
+    if few:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if few:
+            torch.set_num_threads(before)
 
 
 @contextmanager
@@ -109,7 +129,6 @@ def torch_at_work(*, alone: bool = False) -> Iterator[None]:
     Args:
         alone: no kernel is launched meanwhile; all are dismissed.
     """
-    import drjit as dr
 
-    with _workers(0 if alone else max(1, dr.thread_count() // 8)):
+    with _workers(0 if alone else max(1, thread_count() // 8)):
         yield

@@ -37,6 +37,7 @@ class Pool:
         self._set_size, self._wake = set_size, wake
         self._one_at_a_time, self._lock = Lock(), Lock()
         self._began: float | None = None  # of the change that is under way
+        self.size: int | None = None  # that was set last
         self._last, self._watched = 0.0, False
 
     def set_size(self, count: int) -> None:
@@ -51,6 +52,7 @@ class Pool:
                 self._set_size(count)
             finally:
                 self._began = None
+            self.size = count
 
     def _watch(self) -> None:
         while True:
@@ -91,3 +93,11 @@ def _pool() -> Pool:
 def set_thread_count(count: int) -> None:
     """What `dr.set_thread_count` does, but that it always ends, and that other threads of Python run meanwhile."""
     _pool().set_size(count)
+
+
+def thread_count() -> int:
+    """How many workers Dr.Jit has: 0 if all have been dismissed, of which `dr.thread_count` says 1."""
+    import drjit as dr
+
+    told = dr.thread_count()
+    return 0 if told == 1 and _pool().size == 0 else told

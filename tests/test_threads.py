@@ -1,4 +1,4 @@
-"""How Dr.Jit shares out its lanes."""
+"""How Dr.Jit shares out its lanes, and which threads torch has."""
 
 import pytest
 
@@ -46,3 +46,39 @@ def test_a_library_without_these_functions_works_as_before(llvm, monkeypatch: py
         assert block == threads.BLOCK
     with threads.busy_workers(100):
         assert llvm.Float(1)[0] == 1
+
+
+def test_few_numbers_have_one_thread_and_the_others_return() -> None:
+    import torch
+
+    from mi_neural_asset.threads import FEW, one_thread_for
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread_for(FEW):
+            assert torch.get_num_threads() == 2
+        with pytest.raises(RuntimeError, match="inside"), one_thread_for(FEW - 1):
+            assert torch.get_num_threads() == 1
+            with one_thread_for(0):
+                pass
+            assert torch.get_num_threads() == 1
+            raise RuntimeError("inside")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_tiles_have_the_threads_that_they_are_given(llvm) -> None:  # noqa: ANN001
+    """Where torch has one thread, tiles still have several; and what is in one context works in another of its kind."""
+    from threading import Barrier
+
+    from mi_neural_asset.fused.tiles import for_tiles
+    from mi_neural_asset.threads import one_thread_for, torch_at_work
+    from mi_neural_asset.workers import thread_count
+
+    workers, both = thread_count(), Barrier(2)
+    with torch_at_work(alone=True), one_thread_for(0):
+        for_tiles(lambda _: both.wait(20), 2, 2)  # ends if two are at work at once
+        assert thread_count() == 0
+    assert thread_count() == workers > 0

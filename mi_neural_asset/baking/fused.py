@@ -22,7 +22,7 @@ from ..fused.training import ENDS, FACES, PLANES, Nodes, Paths, training_kernels
 from ..model.network import MLP
 from ..model.probes import CHANNELS
 from ..model.transport import ALBEDO_OFFSET, Transport
-from ..threads import small_blocks, torch_at_work
+from ..threads import one_thread_for, small_blocks, torch_at_work
 from .buffer import Batch
 
 STEP = 16  # lanes of a tile are a multiple of this: batches that differ by a row use the same memory
@@ -210,7 +210,12 @@ class FusedGradient:
     @small_blocks()
     def __call__(self, batch: Batch, factor: Tensor | float) -> tuple[Tensor, Tensor]:
         """Both losses; the parameters' `grad` becomes the gradient of the first plus `factor` times the second."""
-        weights, threads = self._memory(), torch.get_num_threads()
+        threads = torch.get_num_threads()
+        with one_thread_for(sum(size for network in self._networks for size in network.sizes)):
+            return self._gradient(batch, factor, threads)
+
+    def _gradient(self, batch: Batch, factor: Tensor | float, threads: int) -> tuple[Tensor, Tensor]:
+        weights = self._memory()
         live, rest = batch.flow, len(batch.x_o) - batch.flow
         numbers = CHANNELS * batch.drawn.sum()  # that the albedo's error is a mean over
         orders = [_order(0, live, threads), *([_order(live, rest, threads)] if rest else [])]
@@ -219,12 +224,12 @@ class FusedGradient:
         with torch_at_work(alone=True):
             for network in self._networks:
                 network.refresh()
-            for_tiles(lambda i: self._forward(*tiles[i], 2 * factor / numbers), len(tiles))
+            for_tiles(lambda i: self._forward(*tiles[i], 2 * factor / numbers), len(tiles), threads)
         found = self._splines(batch, runs[0])
         with torch_at_work(alone=True):
             nll = sum(log_p.sum() for log_p in found)
-            for_tiles(lambda i: self._backward(*tiles[i]), len(tiles))
-            self._give(runs)
+            for_tiles(lambda i: self._backward(*tiles[i]), len(tiles), threads)
+            self._give(runs, threads)
             return nll, sum(run.error.sum() for run in runs) / numbers
 
     def _memory(self) -> Weights:
@@ -290,7 +295,7 @@ class FusedGradient:
         run.outputs[:-1] = [at.torch().view_as(raw) for (_, at), raw in zip(found, run.outputs[:-1], strict=True)]
         return [log_p.torch() for log_p, _ in found]
 
-    def _give(self, runs: list[_Run]) -> None:
+    def _give(self, runs: list[_Run], threads: int) -> None:
         """Let the parameters have their gradients."""
         sizes = [network.sizes for network in self._networks]
         total, *rest = (run.work.gradients.sum(0) for run in runs)
@@ -299,9 +304,9 @@ class FusedGradient:
         parts = iter(total.split([size for of_one in sizes for size in of_one]))
         for network, of_one in zip(self._networks, sizes, strict=True):
             network.give([next(parts) for _ in of_one])
-        self._to_grids(runs)
+        self._to_grids(runs, threads)
 
-    def _to_grids(self, runs: list[_Run]) -> None:
+    def _to_grids(self, runs: list[_Run], threads: int) -> None:
         """What the grids' nodes get: each unit of work has rows of a table for itself."""
         f, sites, tables = self._layout.features, (STEPS + 1) * self._layout.own, [grid.table for grid in grids(self._model)]
         for table in tables:
@@ -334,4 +339,4 @@ class FusedGradient:
                 add(s1, 0, begin, ENDS, columns[:, :f])
                 add(s3, 0, begin + ENDS + FACES, ENDS, columns[:, 3 * f :])
 
-        for_tiles(unit, 5)
+        for_tiles(unit, 5, threads)

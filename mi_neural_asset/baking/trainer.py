@@ -13,7 +13,7 @@ from ..distributed import ALONE, Processes
 from ..model.far_field import FarField
 from ..model.probes import Tables
 from ..model.transport import Transport
-from ..threads import torch_at_work
+from ..threads import one_thread_for, torch_at_work
 from .buffer import PathBuffer
 from .gradient import gradient_of
 from .optimizer import Optimizer
@@ -50,6 +50,7 @@ class Trainer:
         recorded = next(model.parameters()).is_cuda and isinstance(model, Transport) and processes.size == 1
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate, recorded=recorded)
         self._recorded = RecordedStep(model, self.average, self.optimizer, self.gradient) if recorded else None
+        self._weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
@@ -81,7 +82,7 @@ class Trainer:
             self.step += 1
             return self._checked(means)
         means = self._checked(self._losses(batch))
-        with torch_at_work():
+        with torch_at_work(), one_thread_for(self._weights):
             self._processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
             self.optimizer.schedule(rate)
             self.optimizer.apply()

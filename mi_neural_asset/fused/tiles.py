@@ -116,12 +116,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-def for_tiles(work: Callable[[int], None], number: int) -> None:
-    """Call work(0) to work(number - 1), on as many threads as torch has; none of it keeps a graph.
+def for_tiles(work: Callable[[int], None], number: int, threads: int | None = None) -> None:
+    """Call work(0) to work(number - 1), none of which keeps a graph, on some threads: as many as torch has here, if nothing is said.
 
     What Dr.Jit has been asked for is there before.
     """
-    threads, rest, one_at_a_time = torch.get_num_threads(), iter(range(number)), Lock()
+    threads, rest, one_at_a_time = threads or torch.get_num_threads(), iter(range(number)), Lock()
 
     def several() -> None:
         with torch.inference_mode():
