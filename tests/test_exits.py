@@ -223,8 +223,9 @@ def heights_of(mi, model, projection, count: int = 1 << 18) -> np.ndarray:  # no
     return np.histogram2d(t, phi, BINS, ((LOWEST, 1), (0, np.pi)), weights=(f / even) ** 2)[0] ** 0.5
 
 
-def test_lobe_takes_the_shape_of_the_model(llvm) -> None:  # noqa: ANN001
+def test_lobe_takes_the_shape_of_the_model(llvm, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
     from mi_neural_asset.asset.cache import resolve
+    from mi_neural_asset.render import lobe as lobes
     from mi_neural_asset.render.lobe import BINS, FLOOR, Lobe
     from mi_neural_asset.render.projection import Projection
 
@@ -232,6 +233,7 @@ def test_lobe_takes_the_shape_of_the_model(llvm) -> None:  # noqa: ANN001
     model = asset.model()
     projection = Projection(asset, model)
     expected = heights_of(llvm, model, projection)
+    monkeypatch.setattr(lobes, "LINES", 1 << 17)
     lobe = Lobe.of(model, projection)
     found = (np.asarray(lobe._heights).reshape(BINS) - FLOOR) / (1 - FLOOR)
     expected /= expected.mean()

@@ -7,7 +7,10 @@ which model and which frame that is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 import drjit as dr
@@ -59,9 +62,14 @@ class Model:
     specular: bool  # the renderer follows mirror reflections by the boundary, whatever they meet
     deep: bool  # light goes in through surfaces, or there is none: nearly all of it is learned
     inputs: int  # numbers that the networks are told of a hit
-    lobe: Lobe  # around lights
+    find_lobe: Callable[[], Lobe]  # looks for it: takes a third of a second
     density: Density | None = None  # of a volume without boundary
     passage: Passage | None = None  # what passes unscattered, where the renderer follows that
+
+    @cached_property
+    def lobe(self) -> Lobe:
+        """Around lights, in the shape of the model's exits."""
+        return self.find_lobe()
 
 
 _models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device, engine): Model}
@@ -84,7 +92,8 @@ def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
         direct, specular = module.config.separate_direct, leaves_specular(kind, module.config)
         passage = Passage.of(asset, projection.scene) if specular and not density else None
         deep = density is not None or _lets_in(projection.scene)
-        lobe = Lobe() if kind == "far_field" else Lobe.of(module, projection, density)
+        own = module if str(device) == "cpu" else deepcopy(module)  # stays on the CPU
+        lobe = Lobe if kind == "far_field" else partial(Lobe.of, own, projection, density)
         networks = engine_for(module, device, engine)
         cache[key] = Model(kind, networks, projection, direct, specular, deep, _inputs(module), lobe, density, passage)
     return cache[key]

@@ -29,7 +29,7 @@ CUT = MIN_WARP**WARP_EXPONENT  # smallest v: below it the networks' density of w
 LOWEST = CUT**EXPONENT  # smallest t
 BINS = 32, 8  # of t and phi
 FLOOR = 0.2  # share of a lobe that all bins get alike
-RAYS = 1 << 16  # that look for an asset's exits
+LINES = 1 << 15  # that look for an asset's exits
 STEEP = 1e-4  # sines of (a, n) below count as zero
 
 
@@ -85,7 +85,7 @@ class Lobe:
             projection: of the asset.
             volume: its density, of a volume without boundary.
         """
-        z = np.random.default_rng(0).random((9, RAYS), dtype=np.float32)
+        z = np.random.default_rng(0).random((9, LINES), dtype=np.float32)
         x_o, w_o, n, met = projection.uniform_hits(mi.Point2f(*z[:2]), mi.Point2f(*z[2:4]))
         if volume:
             collides, x_o, _ = volume.track(x_o, -w_o, dr.opaque(mi.UInt32, 0))

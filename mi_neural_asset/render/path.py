@@ -130,6 +130,7 @@ class PathTracer:
         self.statistics = Statistics()
         techniques = options.techniques
         self._techniques = use = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
+        self._lobes = [model.lobe for model in assets.models] if use.lobe else []
         # light from u_i: where the lobe is in use, for one exit of a fork alone
         self._once = use.lobe and all(model.kind != "far_field" for model in assets.models)
         self._volumes = Volumes(scene, assets, self._seeds.getrandbits(32))
@@ -225,7 +226,7 @@ class PathTracer:
         """Density with which the lobe technique would have found this hit on a light, in parts of q(u_i)."""
         x_o = exits.interaction(lanes.x_o, lanes.ray.time, lanes.ray.wavelengths)
         ds_o = mi.DirectionSample3f(self.scene, si, x_o)
-        lobe = density_of([model.lobe for model in self.assets.models], lanes.asset, lanes.n)
+        lobe = density_of(self._lobes, lanes.asset, lanes.n)
         density = exits.lobe_ray_density(self.scene, lobe, x_o, ds_o, ds, dr.normalize(lanes.reference - lanes.x_o))
         return dr.select(active & (lanes.lobe > 0), density * lanes.lobe, 0)
 
