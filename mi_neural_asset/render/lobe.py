@@ -67,10 +67,8 @@ class Lobe:
 
         Directions nearer to a than the cut have density zero: moving them to the cut would put an atom there.
         """
-        v = dr.squared_norm(d - a) / 4  # without cancellation
+        v, phi = _about(a, n, d)
         t = dr.maximum(v, CUT) ** EXPONENT
-        x, y = _axes(a, n)
-        phi = dr.atan2(dr.abs(dr.dot(d, y)), dr.dot(d, x)) / math.pi
         k, turn = _bin((t - LOWEST) / (1 - LOWEST), self._bins), _bin(phi, self._turns)
         height = dr.gather(mi.Float, self._heights, k * self._turns + turn)
         norm = EXPONENT / (4 * math.pi * (1 - LOWEST))
@@ -101,10 +99,8 @@ class Lobe:
         d = dr.normalize(engine.exit_point(event) - x_o)
         # E of f / q_u q_w times f / g_0 is the integral of f^2 / g_0; g_0, the same everywhere, is uniform in (t, phi)
         square = dr.square(dr.mean(weight)) * engine.exit_density(event) * q_w / cls().density(w, n, d)
-        t = (dr.squared_norm(d - w) / 4) ** EXPONENT
-        x, y = _axes(w, n)
-        phi = dr.atan2(dr.abs(dr.dot(d, y)), dr.dot(d, x))
-        heights = np.histogram2d(t, phi, BINS, ((LOWEST, 1), (0, math.pi)), weights=square)[0] ** 0.5
+        v, phi = _about(w, n, d)
+        heights = np.histogram2d(v**EXPONENT, phi, BINS, ((LOWEST, 1), (0, 1)), weights=square)[0] ** 0.5
         return cls(heights) if np.isfinite(heights).all() and heights.any() else cls()
 
 
@@ -138,6 +134,12 @@ def _draw(ends: mi.Float, begin: mi.UInt32, bins: int, z: mi.Float) -> tuple[mi.
 def _bin(x: mi.Float, bins: int) -> mi.UInt32:
     """Which of equal bins x in [0, 1] is in."""
     return dr.minimum(mi.UInt32(dr.maximum(x, 0) * bins), bins - 1)
+
+
+def _about(a: mi.Vector3f, n: mi.Vector3f, d: mi.Vector3f) -> tuple[mi.Float, mi.Float]:
+    """(v, phi / pi) of d."""
+    x, y = _axes(a, n)
+    return dr.squared_norm(d - a) / 4, dr.atan2(dr.abs(dr.dot(d, y)), dr.dot(d, x)) / math.pi  # the first without cancellation
 
 
 def _axes(a: mi.Vector3f, n: mi.Vector3f) -> tuple[mi.Vector3f, mi.Vector3f]:
