@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..threads import one_thread_for
 from .muon import Muon
 
 
@@ -22,6 +23,9 @@ class Optimizer:
         rate: Adam's learning rate at its peak.
         matrix_rate: Muon's; 0 leaves everything to Adam.
         recorded: rates are numbers on the model's device, so that a recorded `apply` follows `schedule`.
+
+    Attributes:
+        numbers: in all matrices together; without these, in all parameters.
     """
 
     def __init__(self, model: torch.nn.Module, rate: float, matrix_rate: float, *, recorded: bool = False) -> None:
@@ -35,6 +39,7 @@ class Optimizer:
         if matrices:
             self._parts["muon"] = Muon(matrices, rates["muon"])
         self._rates: dict[str, Tensor] = rates if recorded else {}
+        self.numbers = sum(p.numel() for p in matrices or rest)
 
     def schedule(self, factor: float) -> None:
         """Rates of the steps to come: `factor` times their peaks."""
@@ -47,8 +52,9 @@ class Optimizer:
 
     def apply(self) -> None:
         """One step."""
-        for part in self._parts.values():
-            part.step()
+        with one_thread_for(self.numbers):
+            for part in self._parts.values():
+                part.step()
 
     @property
     def rates(self) -> dict[str, float]:

@@ -50,7 +50,6 @@ class Trainer:
         recorded = next(model.parameters()).is_cuda and isinstance(model, Transport) and processes.size == 1
         self.optimizer = Optimizer(model, config.learning_rate, config.matrix_rate, recorded=recorded)
         self._recorded = RecordedStep(model, self.average, self.optimizer, self.gradient) if recorded else None
-        self._weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
         self.step = 0
         self._good = copy.deepcopy(self.state())
 
@@ -82,7 +81,7 @@ class Trainer:
             self.step += 1
             return self._checked(means)
         means = self._checked(self._losses(batch))
-        with torch_at_work(), one_thread_for(self._weights):
+        with torch_at_work():
             self._processes.average_(p.grad for p in self.model.parameters() if p.grad is not None)
             self.optimizer.schedule(rate)
             self.optimizer.apply()
@@ -110,7 +109,8 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         if self.config.ema:
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._decay(self.step))
+            with one_thread_for(self.optimizer.numbers):
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._decay(self.step))
 
     def state(self) -> dict[str, Any]:
         """Everything that the following steps depend on (tensors are not copied).
