@@ -91,7 +91,6 @@ def busy_workers(lanes: int) -> Iterator[None]:
     """While this lasts, Dr.Jit works in small blocks, with no more workers than kernels of some lanes keep busy: the others would spin,
     beside whatever runs.
     """
-
     workers = thread_count()
     with small_blocks() as block:
         needed = min(workers, -(-lanes // block))
@@ -129,6 +128,5 @@ def torch_at_work(*, alone: bool = False) -> Iterator[None]:
     Args:
         alone: no kernel is launched meanwhile; all are dismissed.
     """
-
     with _workers(0 if alone else max(1, thread_count() // 8)):
         yield

@@ -174,10 +174,6 @@ class _Run:
     drawn: Tensor  # [tiles, lanes]
     error: Tensor  # [tiles], of the albedo, before it is divided
 
-    @property
-    def whole(self) -> bool:
-        return self.numbers is not None
-
     def nodes_and_weights(self) -> tuple[Tensor, Tensor]:
         """Of the grids, [nodes, lanes]."""
         lanes = self.order.lanes
@@ -220,11 +216,11 @@ class FusedGradient:
         numbers = CHANNELS * batch.drawn.sum()  # that the albedo's error is a mean over
         orders = [_order(0, live, threads), *([_order(live, rest, threads)] if rest else [])]
         runs = [self._read(batch, order, weights, whole=k == 0) for k, order in enumerate(orders)]
-        tiles = [(run, k) for run in runs for k in range(run.order.tiles.number)]
+        tiles, scale = [(run, k) for run in runs for k in range(run.order.tiles.number)], 2 * factor / numbers
         with torch_at_work(alone=True):
             for network in self._networks:
                 network.refresh()
-            for_tiles(lambda i: self._forward(*tiles[i], 2 * factor / numbers), len(tiles), threads)
+            for_tiles(lambda i: self._forward(*tiles[i], scale), len(tiles), threads)
         found = self._splines(batch, runs[0])
         with torch_at_work(alone=True):
             nll = sum(log_p.sum() for log_p in found)
@@ -287,7 +283,7 @@ class FusedGradient:
     def _splines(self, batch: Batch, run: _Run) -> list[Tensor]:
         """Parts of the first loss; the outputs become its gradient with respect to them."""
         order, tiles, found = run.order, run.order.tiles, []
-        weight = (batch.beta.index_select(0, order.rows) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
+        weight = (run.beta.flatten(0, 1) * order.real[:, None] / (-CHANNELS * batch.flow)).t().contiguous()
         channels = Array3f([memory_of(column) for column in weight])
         for j, raw in enumerate(run.outputs[:-1]):
             space = memory_of(torch.empty_like(raw))

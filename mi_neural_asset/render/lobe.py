@@ -84,10 +84,7 @@ class Lobe:
             volume: its density, of a volume without boundary.
         """
         z = np.random.default_rng(0).random((9, LINES), dtype=np.float32)
-        x_o, w_o, n, met = projection.uniform_hits(mi.Point2f(*z[:2]), mi.Point2f(*z[2:4]))
-        if volume:
-            collides, x_o, _ = volume.track(x_o, -w_o, dr.opaque(mi.UInt32, 0))
-            met, n = met & collides, w_o
+        x_o, w_o, n, met = projection.uniform_hits(mi.Point2f(*z[:2]), mi.Point2f(*z[2:4]), volume)
         rows = dr.compress(met)
         if not dr.width(rows):
             return cls()
@@ -104,9 +101,7 @@ class Lobe:
         return cls(heights) if np.isfinite(heights).all() and heights.any() else cls()
 
 
-def density_of(
-    lobes: Sequence[Lobe], which: mi.UInt32, n: mi.Vector3f
-) -> Callable[[mi.Vector3f, mi.Vector3f], mi.Float]:
+def density_of(lobes: Sequence[Lobe], which: mi.UInt32, n: mi.Vector3f) -> Callable[[mi.Vector3f, mi.Vector3f], mi.Float]:
     """`Lobe.density` of a and d, each lane its own of several lobes, numbered from 1; 0 where there is none."""
 
     def density(a: mi.Vector3f, d: mi.Vector3f) -> mi.Float:

@@ -5,12 +5,44 @@ The scene around the asset must not answer these: a floor may cut through the pr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import drjit as dr
 import mitsuba as mi
 
 from ..occlusion import SELF_OFFSET, Occlusion
 
+if TYPE_CHECKING:
+    from .volumes import Density
+
 MIN_CHORD = 1e-5  # shorter ways through the proxy are rounding
+
+
+def uniform_hits(
+    scene: mi.Scene, center: mi.Point3f, scale: float, volume: Density | None, z_point: mi.Point2f, z_direction: mi.Point2f, seed: int
+) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, mi.Bool]:
+    """Where lines that are uniform in an asset's bounding sphere meet it first, in normalised units; in a volume, first collisions.
+
+    Args:
+        scene: the boundary, with the media that the asset keeps.
+        center, scale: the bounding sphere.
+        volume: the density, of a volume without boundary.
+        z_point, z_direction: uniform numbers.
+        seed: of the free flights in the volume.
+
+    Returns:
+        x_o, w_o, the shading normal on the side of w_o (in a volume w_o itself), and whether a line meets the asset at all.
+    """
+    inwards = mi.warp.square_to_uniform_sphere(z_point)
+    d = mi.Frame3f(inwards).to_world(mi.warp.square_to_cosine_hemisphere(z_direction))
+    si = scene.ray_intersect(mi.Ray3f(center - (1 + SELF_OFFSET) * scale * inwards, d))
+    side = dr.select(dr.dot(mi.Vector3f(si.n), d) > 0, -1.0, 1.0)
+    x, n, met = mi.Point3f((si.p - center) / scale), mi.Vector3f(side * si.sh_frame.n), si.is_valid()
+    dr.eval(x, d, n, met)  # together: each evaluation traces the rays
+    if volume:
+        collided, x, _ = volume.track(x, d, dr.opaque(mi.UInt32, seed))
+        met, n = met & collided, -d
+    return x, -d, n, met
 
 
 class Projection:
@@ -34,20 +66,11 @@ class Projection:
         planes = [] if proxy.kind == "sphere" else proxy.half_spaces().tolist()
         self._planes = [(mi.ScalarVector3f(plane[:3]), plane[3]) for plane in planes]
 
-    def uniform_hits(self, z_point: mi.Point2f, z_direction: mi.Point2f) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, mi.Bool]:
-        """Where lines that are uniform in the bounding sphere meet the boundary first, in normalised units.
-
-        Args:
-            z_point, z_direction: uniform numbers.
-
-        Returns:
-            x_o, w_o, the shading normal on the side of w_o, and whether a line meets it at all.
-        """
-        start = mi.warp.square_to_uniform_sphere(z_point)
-        w_o = mi.Frame3f(start).to_world(mi.warp.square_to_cosine_hemisphere(z_direction))
-        si = self.scene.ray_intersect(mi.Ray3f(self._center + self._scale * (1 + SELF_OFFSET) * start, -w_o))
-        n = dr.select(dr.dot(si.n, w_o) < 0, -1.0, 1.0) * mi.Vector3f(si.sh_frame.n)
-        return mi.Point3f((si.p - self._center) / self._scale), w_o, n, si.is_valid()
+    def uniform_hits(
+        self, z_point: mi.Point2f, z_direction: mi.Point2f, volume: Density | None = None
+    ) -> tuple[mi.Point3f, mi.Vector3f, mi.Vector3f, mi.Bool]:
+        """The function of the same name, for the asset."""
+        return uniform_hits(self.scene, self._center, self._scale, volume, z_point, z_direction, 0)
 
     def exit(self, x: mi.Point3f, d: mi.Vector3f) -> mi.Point3f:
         """Where rays that start inside the proxy leave it (normalised units)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..asset.asset import NeuralAsset
 from ..interop import to_torch, to_vector
 from ..occlusion import Occlusion
+from ..render.projection import uniform_hits
 from ..render.volumes import Density
 
 MAX_ROUNDS = 200
@@ -44,18 +45,10 @@ def viewers(asset: NeuralAsset, count: int, seed: int) -> Hits:
     sampler = mi.load_dict({"type": "independent"}, parallel=False)
     sampler.seed(seed, width)
     for number in range(MAX_ROUNDS):
-        inwards = mi.warp.square_to_uniform_sphere(sampler.next_2d())
-        d = mi.Frame3f(inwards).to_world(mi.warp.square_to_cosine_hemisphere(sampler.next_2d()))
-        si = scene.ray_intersect(mi.Ray3f(center - 1.0001 * scale * inwards, d))
-        side = dr.select(dr.dot(mi.Vector3f(si.n), d) > 0, -1.0, 1.0)
-        x, n = (si.p - center) / scale, side * si.sh_frame.n
-        met = si.is_valid()
-        dr.eval(x, d, n, met)
-        if density:
-            collided, x, _ = density.track(x, d, dr.opaque(mi.UInt32, MAX_ROUNDS * seed + number & 0xFFFFFFFF))
-            met, n = met & collided, -d
+        flights = MAX_ROUNDS * seed + number & 0xFFFFFFFF
+        x, w, n, met = uniform_hits(scene, center, scale, density, sampler.next_2d(), sampler.next_2d(), flights)
         met = to_torch(dr.select(met, mi.Float(1), 0)) > 0
-        parts.append(torch.stack([to_torch(x), -to_torch(d), to_torch(mi.Vector3f(n))], 1)[met])
+        parts.append(torch.stack([to_torch(value) for value in (x, w, n)], 1)[met])
         found += len(parts[-1])
         sampler.schedule_state()
         if found >= count:
