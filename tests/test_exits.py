@@ -414,7 +414,7 @@ def test_number_of_exits_follows_the_assets(llvm, tmp_path) -> None:  # noqa: AN
     np.savetxt(tmp_path / "curve.txt", np.c_[np.zeros((8, 2)), np.linspace(-0.5, 0.5, 8), np.full(8, 0.02)])
     curve = {"type": "bsplinecurve", "filename": str(tmp_path / "curve.txt"), "bsdf": {"type": "hair"}}
     fibre = uniform_asset("exits of a fibre", boundary={"fibre": curve})
-    assert [exits_of(name) for name in (opaque, masked, fibre, glass, frosted)] == [2, 2, 2, 4, 4]
+    assert [exits_of(name) for name in (opaque, masked, fibre, glass, frosted)] == [1, 1, 1, 4, 4]
     assert (exits_of(fibre, glass), exits_of(opaque, exits=7), exits_of(glass, split=False)) == (4, 7, 0)
 
 

@@ -225,8 +225,8 @@ def test_wrong_properties_are_named(llvm) -> None:  # noqa: ANN001
     mi = llvm
     with pytest.raises(RuntimeError, match='"channels" must be "balance" or "hero"'):
         mi.load_dict({"type": "nap_path", "channels": "loudest"})
-    for exits in (0, 65):
-        with pytest.raises(RuntimeError, match=f'"exits" must be 1 to 64, got {exits}'):
+    for exits in (0, 65, 2.5, -0.5):
+        with pytest.raises(RuntimeError, match=f'"exits" must be one of the numbers 1 to 64, or a share of the hits, got {exits}'):
             mi.load_dict({"type": "nap_path", "exits": exits})
     scene = scene_of(mi, uniform_asset("wrong"), "constant")
     with pytest.raises(RuntimeError) as info:

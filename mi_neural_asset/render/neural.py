@@ -52,6 +52,7 @@ class Continuation:
 class Statistics:
     """Counters over a render."""
 
+    exits: float = 0  # of each hit of a camera ray; below 1: at this share of them; 0: paths do not fork
     events: int = 0  # neural scattering events
     projected: int = 0  # sampled incident rays that were projected back
     missed: int = 0  # of these, how many did not meet the asset

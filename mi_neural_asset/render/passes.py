@@ -15,7 +15,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..memory import bound, text
-from .randoms import Samples, of_camera
+from .randoms import Samples, Spread, of_camera
 
 # Peaks as measured by benchmarks/memory.py, with a quarter more.
 FIXED_BYTES = 128 << 20  # networks' evaluation of a chunk, compiled kernels
@@ -106,6 +106,11 @@ class Passes:
         self._given, self._memory = memory not in (None, ""), bound(memory, 'nap_path: "memory"')
         self._channels = 5 + len(self._marks) + (len(self._aovs.aov_names()) if self._aovs else 0)
 
+    @property
+    def pixels(self) -> int:
+        """Of the picture, its border included."""
+        return self._size[0] * self._size[1]
+
     def plan(self, inputs: int = 0, exits: int = 0) -> Plan:
         """Passes for a scene whose assets' networks are told `inputs` numbers of a hit (0: no assets), where a path forks into `exits`."""
         (width, height), more = self._size, max(exits, 1) - 1
@@ -153,7 +158,8 @@ class Passes:
         self, scene: mi.Scene, sampler: mi.Sampler, film: mi.Film, block: mi.ImageBlock, trace: Callable, mark: Callable | None,
         samples: Samples, rows: int, seed: int,
     ) -> None:  # fmt: skip
-        rays, weight, pos = self._camera_rays(sampler, samples, rows, seed)
+        width = rows * self._size[0] * samples.each
+        rays, weight, pos = self.rays_through(samples.pixel(dr.arange(mi.UInt32, width)), of_camera(sampler, samples, width, seed))
         dr.eval(rays, weight, pos)
         extra = self._aovs.sample(scene, sampler, rays)[2] if self._aovs else []
         if self._marks:
@@ -166,14 +172,15 @@ class Passes:
             channels.append(dr.select(valid, mi.Float(1), mi.Float(0)))
         block.put(pos, [*channels, mi.Float(1), *extra])
 
-    def _camera_rays(
-        self, sampler: mi.Sampler, samples: Samples, rows: int, seed: int
-    ) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
-        """Rays of a band of rows."""
+    def rays_through(self, pixel: mi.UInt32, draw: mi.Sampler | Spread) -> tuple[mi.RayDifferential3f, mi.Spectrum, mi.Vector2f]:
+        """Rays through pixels (row by row, the border included), their weights, and where the film is told of them.
+
+        Args:
+            pixel: of each ray.
+            draw: where their random numbers come from.
+        """
         film, (across, _) = self.sensor.film(), self._size
         border = film.rfilter().border_size() if film.sample_border() else 0
-        width = rows * across * samples.each
-        pixel, draw = samples.pixel(dr.arange(mi.UInt32, width)), of_camera(sampler, samples, width, seed)
         corner = mi.Vector2i(mi.Int32(pixel % across), mi.Int32(pixel // across)) - border + mi.Vector2i(film.crop_offset())
         jittered = mi.Vector2f(corner) + draw.next_2d()
         position = (jittered - mi.Vector2f(film.crop_offset())) / mi.Vector2f(film.crop_size())

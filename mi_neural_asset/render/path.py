@@ -9,14 +9,16 @@ direct ray goes on, and several neural ones.  Dead lanes are removed after each 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import drjit as dr
 import mitsuba as mi
+import numpy as np
 
 from ..flights import mean
 from ..threads import busy_workers
-from . import exits
+from . import exits, splitting
 from .choice import ENGINES
 from .direct import one_lobe
 from .exits import Techniques
@@ -32,7 +34,7 @@ from .single import SingleScattering
 from .volumes import Volumes
 
 MAX_EXITS = 64  # tiles of hits get too narrow
-DEEP_EXITS, EXITS = 4, 2  # where nobody gives a number: of assets that light goes into, and of others, where the direct lobe is as noisy
+DEEP_EXITS, EXITS = 4, 1  # of small pictures: of assets that light goes into, and of others, where the direct lobe is as noisy
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class PathOptions:
     hero: bool = False
     techniques: Techniques = Techniques()
     split: bool = True
-    exits: int | None = None  # None: by what the assets are
+    exits: float | None = None  # below 1: one at a share of the hits; None: what is best for the picture
     strict: bool = False
     engine: str = "auto"
 
@@ -67,8 +69,8 @@ class PathOptions:
         if engine not in ENGINES:
             raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
         number = props.get("exits") if "exits" in props else None
-        if number is not None and not 1 <= number <= MAX_EXITS:
-            raise ValueError(f'nap_path: "exits" must be 1 to {MAX_EXITS}, got {number}')
+        if number is not None and not (0 < number < 1 or number in range(1, MAX_EXITS + 1)):
+            raise ValueError(f'nap_path: "exits" must be one of the numbers 1 to {MAX_EXITS}, or a share of the hits, got {number}')
         mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
         default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
         techniques = Techniques.parse(props.get("techniques", "") or default)
@@ -76,6 +78,24 @@ class PathOptions:
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True), number,
             props.get("strict", False), engine,
         )  # fmt: skip
+
+
+@dataclass
+class _Paths:
+    """Of lanes: which path they are of (see `Lanes`), its throughput weight, and its product of indices of refraction."""
+
+    index: mi.UInt32
+    β: mi.Spectrum
+    η: mi.Float
+
+
+@dataclass
+class _Exits:
+    """One batch of events, the paths of all their exits, and uniform numbers for the rays that go on from these."""
+
+    event: NeuralEvent | FarFieldEvent
+    paths: _Paths
+    z: mi.Point2f
 
 
 class Gathered:
@@ -104,11 +124,15 @@ class Gathered:
         """Note that paths have met something."""
         dr.scatter(self._met, True, index, active & self.branches.is_own(index))  # a path that forks has met an asset
 
+    def parts(self) -> list[mi.Spectrum]:
+        """Radiance along the camera's rays, and what each of their exits would add to it."""
+        ray = dr.arange(mi.UInt32, self.branches.rays)
+        return [take(self._radiance, self.branches.branch(ray, number)) for number in range(1 + self.branches.exits)]
+
     def result(self) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along the camera's rays, that of exits averaged, and which of them met something."""
-        branches, ray = self.branches, dr.arange(mi.UInt32, self.branches.rays)
-        own, *exits = (take(self._radiance, branches.branch(ray, number)) for number in range(1 + branches.exits))
-        return own + sum(exits, mi.Spectrum(0)) / max(branches.exits, 1), self._met
+        own, *exits = self.parts()
+        return own + sum(exits, mi.Spectrum(0)) / max(len(exits), 1), self._met
 
 
 class PathTracer:
@@ -124,10 +148,11 @@ class PathTracer:
     def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
         self.scene, self.assets, self.options = scene, assets, options
         usual = DEEP_EXITS if any(model.deep for model in assets.models) else EXITS
-        self.exits = (options.exits or usual) if options.split and assets.models else 0
+        number = (options.exits or usual) if options.split and assets.models else 0
+        self.exits, self._share = int(np.ceil(number)), min(number, 1)
         self._seeds = random.Random(seed)
         self._numbers = self._seeds.getrandbits(32)
-        self.statistics = Statistics()
+        self.statistics = Statistics(exits=number)
         techniques = options.techniques
         self._techniques = use = replace(techniques, lobe=techniques.lobe and exits.scene_has_lobe(scene))
         self._lobes = [model.lobe for model in assets.models] if use.lobe else []
@@ -137,9 +162,20 @@ class PathTracer:
 
     def trace(self, ray: mi.Ray3f, samples: Samples) -> tuple[mi.Spectrum, mi.Bool]:
         """Radiance along rays, [W] lanes, and which of them met something (the alpha channel)."""
-        width, options = dr.width(ray), self.options
-        if options.max_depth == 0:
+        width = dr.width(ray)
+        if self.options.max_depth == 0:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
+        return self.gather(ray, samples).result()
+
+    def gather(self, ray: mi.Ray3f, samples: Samples | None, look: Callable[[int, mi.Bool], None] | None = None) -> Gathered:
+        """All that rays gather.
+
+        Args:
+            ray: camera rays, [W] lanes.
+            samples: see `Randoms`.
+            look: told before each bounce its depth and which lanes are of the rays' own paths.
+        """
+        width, options = dr.width(ray), self.options
         branches = Branches(width, self.exits)
         randoms = Randoms(branches, samples, self._numbers)
         lanes = Lanes(
@@ -152,10 +188,12 @@ class PathTracer:
         gathered = Gathered(branches, not options.hide_emitters and self.scene.environment() is not None)
         depth = 0
         while dr.width(lanes.index) > 0:
+            if look:
+                look(depth, branches.is_own(lanes.index))
             with busy_workers(dr.width(lanes.index)):
                 lanes = self._bounce(depth, lanes, randoms, gathered)
             depth += 1
-        return gathered.result()
+        return gathered
 
     def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, gathered: Gathered) -> Lanes:
         """One bounce for all lanes; adds to `gathered`, returns the lanes that go on."""
@@ -270,71 +308,94 @@ class PathTracer:
         The direct rays in `step` lose those that meet the asset again.  Where paths fork they go on, and so do the rays of all
         exits; otherwise one ray does, chosen by what they are expected to bring.
         """
-        model, options, fork = self.assets.models[number], self.options, depth == 0 and self.exits > 0
-        index, β, η = (take(value, chosen) for value in (lanes.index, lanes.β, lanes.η))
+        model, fork = self.assets.models[number], depth == 0 and self.exits > 0
+        paths = _Paths(*(take(value, chosen) for value in (lanes.index, lanes.β, lanes.η)))
         ray = take(lanes.ray, chosen)
-        frames = self.assets.frames(take(instance, chosen))
         n_geometric = take(mi.Vector3f(si.n), chosen)
         side = dr.select(dr.dot(n_geometric, ray.d) > 0, -1.0, 1.0)
         n = side * take(mi.Vector3f(si.sh_frame.n), chosen)
-        hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, frames)
-        dr.eval(hits, index, β, η)
-        copies, exit_index = (self.exits, gathered.branches.fork(index)) if fork else (1, index)
-        draw = randoms.of(exit_index, depth, "exit")
-        event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
-            self.scene, model, hits, draw.next_1d(), draw.next_2d(), copies=copies, once=self._once, hero=options.hero,
-            techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
-        )  # fmt: skip
-        exit_β, exit_η = repeat(β, copies), repeat(η, copies)
-        dr.eval(exit_index, exit_β, exit_η)
-        lit_index = index if event.lights < copies else exit_index
-        found = [event.light_sampling(randoms.of(lit_index, depth, "light").next_2d())]
-        if self._techniques.lobe:
-            found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d()))
-        for lit, light in found:
-            gathered.add(take(exit_β, lit) * light, take(exit_index, lit))
-            gathered.settle()
-        z, rows = draw.next_2d(), dr.arange(mi.UInt32, dr.width(exit_index))
-        if model.separate_direct:
-            own = randoms.of(index, depth, "direct")
-            if model.density:
-                direct = self._single_scattering(model, hits, index, β, η, own, gathered)
-            else:
-                direct = one_lobe(
-                    take(si, chosen), ray, β, η, take(step, chosen), model, frames, own.next_1d(), self._volumes.seed
-                )
-            if not fork:
-                weight, indirect = mean(direct.β), mean(β * event.albedo())
-                keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
-                neural = own.next_1d() < keep
-                direct.β, exit_β = dr.select(neural, 0, direct.β / (1 - keep)), β / keep
-                dr.eval(neural, exit_β, direct)  # together: each evaluation traces the rays
-                rows = dr.compress(neural)
+        hits = Hits(take(si.p, chosen), -ray.d, n, ray.time, ray.wavelengths, self.assets.frames(take(instance, chosen)))
+        dr.eval(hits, paths)
+        own, direct = randoms.of(paths.index, depth, "direct"), None
+        if model.density:
+            direct = self._single_scattering(model, hits, paths, own, gathered)
+        elif model.separate_direct:
+            lobe = take(si, chosen), ray, paths.β, paths.η, take(step, chosen)
+            direct = one_lobe(*lobe, model, hits.frames, own.next_1d(), self._volumes.seed)
+        if fork:
+            exits = self._forked_exits(model, hits, paths, randoms, gathered)
+            rows = exits and dr.arange(mi.UInt32, dr.width(exits.paths.index))
+        else:
+            exits = self._exits(model, hits, paths, 1, depth, randoms, gathered)
+            rows = self._one_of(direct, exits, own) if direct else dr.arange(mi.UInt32, dr.width(chosen))
+        if direct:
             dr.eval(direct)
             put(step, direct, chosen)
-        if dr.width(rows) == 0:
-            return None
-        c, width = event.continuation(rows, take(z, rows)), dr.width(rows)
-        h = event.hits
+        return self._rays_of(number, exits, rows) if rows is not None and dr.width(rows) else None
+
+    def _forked_exits(self, model: Model, hits: Hits, paths: _Paths, randoms: Randoms, gathered: Gathered) -> _Exits | None:
+        """All exits of camera rays' hits, or one at a share of them; None: at none."""
+        if self._share < 1:
+            drawn = dr.compress(randoms.of(paths.index, 0, "share").next_1d() < self._share)
+            if dr.width(drawn) == 0:
+                return None
+            hits, paths = take(hits, drawn), take(paths, drawn)
+            paths.β /= self._share
+            dr.eval(hits, paths)
+        return self._exits(model, hits, paths, self.exits, 0, randoms, gathered)
+
+    def _exits(
+        self, model: Model, hits: Hits, paths: _Paths, copies: int, depth: int, randoms: Randoms, gathered: Gathered
+    ) -> _Exits:  # fmt: skip
+        """Draw exits at hits, so many of each, and gather the light that they find."""
+        forked = depth == 0 and self.exits > 0
+        index = gathered.branches.fork(paths.index) if forked else paths.index
+        draw = randoms.of(index, depth, "exit")
+        event = (FarFieldEvent if model.kind == "far_field" else NeuralEvent)(
+            self.scene, model, hits, draw.next_1d(), draw.next_2d(), copies=copies, once=self._once, hero=self.options.hero,
+            techniques=self._techniques, statistics=self.statistics, clear=self._volumes.clear if self._volumes else None,
+        )  # fmt: skip
+        each = _Paths(index, repeat(paths.β, copies), repeat(paths.η, copies))
+        dr.eval(each)
+        lit = paths.index if event.lights < copies else index
+        found = [event.light_sampling(randoms.of(lit, depth, "light").next_2d())]
+        if self._techniques.lobe:
+            found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d()))
+        for lanes, light in found:
+            gathered.add(take(each.β, lanes) * light, take(index, lanes))
+            gathered.settle()
+        return _Exits(event, each, draw.next_2d())
+
+    def _one_of(self, direct: Lanes, exits: _Exits, draw: Spread) -> mi.UInt32:
+        """Choose for each path its direct ray or its exit (Eq. 23): returns the paths that take the exit."""
+        weight, indirect = mean(direct.β), mean(exits.paths.β * exits.event.albedo())
+        keep = dr.select(indirect > 0, indirect / (indirect + weight), 0)  # 1 - m of Eq. 23
+        neural = draw.next_1d() < keep
+        direct.β, exits.paths.β = dr.select(neural, 0, direct.β / (1 - keep)), exits.paths.β / keep
+        dr.eval(neural, exits.paths, direct)  # together: each evaluation traces the rays
+        return dr.compress(neural)
+
+    def _rays_of(self, number: int, exits: _Exits, rows: mi.UInt32) -> Lanes:
+        """The rays with which paths go on from exits of a model, for some of these."""
+        c, width = exits.event.continuation(rows, take(exits.z, rows)), dr.width(rows)
+        h, paths = exits.event.hits, take(exits.paths, rows)
         time, wavelengths, x_o, n = (take(value, rows) for value in (h.time, h.wavelengths, h.p, h.n))
         return Lanes(
-            index=take(exit_index, rows), ray=mi.Ray3f(c.o, c.d, time, wavelengths),
-            β=take(exit_β, rows) * c.weight, η=take(exit_η, rows), reference=c.reference, pdf=c.pdf,
+            index=paths.index, ray=mi.Ray3f(c.o, c.d, time, wavelengths),
+            β=paths.β * c.weight, η=paths.η, reference=c.reference, pdf=c.pdf,
             delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
             gap=c.gap, asset=dr.full(mi.UInt32, number + 1, width), x_o=x_o, n=n, lobe=c.lobe,
         )  # fmt: skip
 
-    def _single_scattering(
-        self, model: Model, hits: Hits, index: mi.UInt32, β: mi.Spectrum, η: mi.Float, draw: Spread, gathered: Gathered
-    ) -> Lanes:  # fmt: skip
+    def _single_scattering(self, model: Model, hits: Hits, paths: _Paths, draw: Spread, gathered: Gathered) -> Lanes:
         """The counterpart of `_surface_step` and `one_lobe` in a volume."""
         event = SingleScattering(self.scene, model, hits, self._volumes.clear, self._volumes.seed)
-        gathered.add(β * event.light_sampling(draw.next_2d(), self.options.mis), index)
+        gathered.add(paths.β * event.light_sampling(draw.next_2d(), self.options.mis), paths.index)
         gathered.settle()
-        c, width = event.continuation(draw.next_1d(), draw.next_2d()), dr.width(index)
+        c, width = event.continuation(draw.next_1d(), draw.next_2d()), dr.width(paths.index)
         return Lanes(
-            index=index, ray=mi.Ray3f(c.o, c.d, hits.time, hits.wavelengths), β=β * c.weight, η=η, reference=hits.p, pdf=c.pdf,
-            delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
+            index=paths.index, ray=mi.Ray3f(c.o, c.d, hits.time, hits.wavelengths), β=paths.β * c.weight, η=paths.η,
+            reference=hits.p, pdf=c.pdf, delta=dr.full(mi.Bool, False, width), straight=dr.full(mi.Bool, False, width),
             **not_from_an_asset(width) | {"gap": c.gap},
         )  # fmt: skip
 
@@ -367,6 +428,9 @@ def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: s
     with dr.suspend_grad():
         assets = SceneAssets(scene, device, options.engine)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
+        if len(assets) and options.split and options.exits is None and passes.pixels * passes.spp >= splitting.FEWEST_RAYS:
+            told = splitting.measured(scene, assets, passes, options, seed)
+            options = replace(options, exits=told.best() if told else None)
         tracer = PathTracer(scene, assets, options, seed)
         passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0), tracer.exits)
     if tracer.statistics.invalid:
