@@ -28,7 +28,7 @@ from mi_neural_asset.baking.presets import preset
 from mi_neural_asset.files import replacing
 from mi_neural_asset.verify.lights import LAMP, Stage, light, sensor
 
-RENDERER = 6  # raised when the same asset takes another time or memory, or gives another picture
+RENDERER = 7  # raised when the same asset takes another time or memory, or gives another picture
 RR_DEPTH = 1000  # of path-traced pictures: at its default depth volpath's roulette lets long paths explode
 LAMP_DISTANCE, LAMP_RADIUS, LAMP_RADIANCE = 1.9, 0.25, 18.0  # of the sphere light, in radii of the asset
 VARIANTS: dict[str, dict[str, Any]] = {  # settings of a bake beside the preset

@@ -184,12 +184,9 @@ class Tables:
                   "variance x CPU time, traced / ours", "by the clock"]  # fmt: skip
         table, gains, theirs = Table(f"Table 2: variance and time at {AT} samples per pixel", header), [], []
         for asset in self.assets:
-            compared, references = self._pair(asset, "scene")
-            spp, mean = compared["spp"], references.mean()
-            noise = {name: variance(compared[name]["images"], spp, mean) / AT for name in MAIN}
-            timed = compared if spp == AT else self.bench.compare(asset, "scene", MAIN, AT, runs=1)
-            whole = {name: {**timed[name], "images": compared[name]["images"]} for name in MAIN}
-            own = gain(whole["traced"], whole["ours"], "cpu_seconds")
+            runs, mean = self.bench.compare(asset, "scene", MAIN, AT), self.bench.reference(asset, "scene").mean()
+            noise = {name: variance(runs[name]["images"], AT, mean) / AT for name in MAIN}
+            own = gain(runs["traced"], runs["ours"], "cpu_seconds")
             known = paper.VARIANCE["ours"].get(asset)
             paper_gain = None
             if known is not None:
@@ -197,8 +194,8 @@ class Tables:
                 theirs.append(paper_gain)
             gains.append(own)
             row = [beside(noise[name], paper.VARIANCE[name].get(asset)) for name in MAIN]
-            row += [beside(at(timed, name), None if known is None else 60 * paper.MINUTES[name][asset]) for name in MAIN]
-            clock = gain(whole["traced"], whole["ours"], "seconds")
+            row += [beside(at(runs, name), None if known is None else 60 * paper.MINUTES[name][asset]) for name in MAIN]
+            clock = gain(runs["traced"], runs["ours"], "seconds")
             table.rows.append([asset, *row, beside(own, paper_gain), number(clock)])
         table.rows.append(["geometric mean", *[""] * 6, beside(geometric(gains), geometric(theirs)), ""])
         table.note = (

@@ -35,7 +35,8 @@ samples per pixel are quicker where light within the asset is what is noisy; edg
 light that the asset reflects directly is noisier than what is within, an exit at a few of the hits does.  Where nobody says how many,
 some 12,000 camera rays are traced beforehand, and it is the number from 1/8 to 8 with the least variance x work of the whole picture (a
 quarter of a second; the same seed gives the same number, which is `exits` of the integrator's `statistics`).  Pictures of fewer than
-2^18 camera rays are not asked: they have 4 if light goes into one of the scene's assets (glass, wax, clouds), 1 if all are fibres or opaque.
+2^18 camera rays are not asked: they have 4 if light goes into one of the scene's assets (glass, wax, clouds), 1 if all are fibres or
+opaque.
 
 What is within an asset's convex hull is not part of its paths: a shape, a light, the camera or another asset there makes its
 light wrong.  That is looked for when a scene is first rendered, and told with names and places; what only touches the hull is
