@@ -64,8 +64,9 @@ def register(variant: str) -> None:
     import importlib
 
     common = importlib.import_module("mitsuba.python.ad.integrators.common")
+    from mi_neural_asset.render.options import PathOptions
     from mi_neural_asset.render.passes import Passes
-    from mi_neural_asset.render.path import PathOptions, render_into
+    from mi_neural_asset.render.path import render_into
 
     class NapPath(common.ADIntegrator):
         """Path tracer for scenes with neural assets; see the table of this module."""

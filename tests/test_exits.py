@@ -398,7 +398,8 @@ def test_forks_keep_the_mean_and_lower_the_noise(llvm, kind: str, separate: bool
 def test_number_of_exits_follows_the_assets(llvm, tmp_path) -> None:  # noqa: ANN001
     """Few where the direct lobe is as noisy as what is learned: fibres, opaque surfaces, masks."""
     from mi_neural_asset.render.instances import SceneAssets
-    from mi_neural_asset.render.path import PathOptions, PathTracer
+    from mi_neural_asset.render.options import PathOptions
+    from mi_neural_asset.render.path import PathTracer
 
     def ball(name: str, bsdf: dict) -> str:
         return uniform_asset(f"exits of {name}", boundary={"ball": {"type": "sphere", "bsdf": bsdf}})

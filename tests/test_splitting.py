@@ -18,8 +18,8 @@ def told(mi, scene, **options):  # noqa: ANN001, ANN003, ANN202
     """What is measured of a scene before a render, with seed 1."""
     from mi_neural_asset.render import splitting
     from mi_neural_asset.render.instances import SceneAssets
+    from mi_neural_asset.render.options import PathOptions
     from mi_neural_asset.render.passes import Passes
-    from mi_neural_asset.render.path import PathOptions
 
     with dr.suspend_grad():
         return splitting.measured(scene, SceneAssets(scene), Passes(scene.sensors()[0], SPP, None), PathOptions(**options), 1)
@@ -89,7 +89,6 @@ def test_exits_are_few_where_something_else_is_noisy(llvm) -> None:  # noqa: ANN
 
 def test_larger_pictures_ask_first(llvm, monkeypatch) -> None:  # noqa: ANN001
     from mi_neural_asset.render import splitting
-    from mi_neural_asset.render.path import DEEP_EXITS
 
     scene = scene_of(llvm, random_asset("asked", seed=5), "area")
     integrator = llvm.load_dict({"type": "nap_path"})
@@ -97,7 +96,7 @@ def test_larger_pictures_ask_first(llvm, monkeypatch) -> None:  # noqa: ANN001
     def render() -> tuple[np.ndarray, float]:
         return np.asarray(llvm.render(scene, integrator=integrator, spp=4, seed=1)), integrator.statistics.exits
 
-    assert render()[1] == DEEP_EXITS
+    assert render()[1] == splitting.DEEP_EXITS
     monkeypatch.setattr(splitting, "FEWEST_RAYS", 1024)
     answers = [render() for _ in range(2)]
     assert answers[0][1] == answers[1][1] == told(llvm, scene).best()

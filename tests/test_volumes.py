@@ -20,7 +20,7 @@ from mi_neural_asset.baking import presets
 from mi_neural_asset.baking.bake import bake
 from mi_neural_asset.baking.sampler import Beam
 from mi_neural_asset.model.config import ModelConfig
-from mi_neural_asset.render.path import DEEP_EXITS
+from mi_neural_asset.render.splitting import DEEP_EXITS
 
 RUNS = 6
 NULL = {"type": "null"}

@@ -5,6 +5,7 @@ evaluates the networks), `engine` (torch does, on any device), `fused_engine` (t
 CUDA graphs), `neural` (one scattering event on an asset), `exits` and `lobe` (how light that leaves it is found), `far_field_engine` and
 `far_field` (their counterparts for the baseline), `direct` (the direct lobe),
 `passage` (what passes unscattered), `volumes` (media without boundary), `lanes` (state of the paths), `path` (the loop over
-bounces), `passes` (film, sampler, memory bound, AOVs); `render` (a scene file into a picture, by one process or several),
+bounces), `options` (what its properties say), `splitting` (how many exits a hit is worth), `randoms` (numbers that are even over a
+pixel), `passes` (film, sampler, memory bound, AOVs); `render` (a scene file into a picture, by one process or several),
 `record` (what a picture says of itself), `merge`.
 """

@@ -19,7 +19,6 @@ import numpy as np
 from ..flights import mean
 from ..threads import busy_workers
 from . import exits, splitting
-from .choice import ENGINES
 from .direct import one_lobe
 from .exits import Techniques
 from .far_field import FarFieldEvent
@@ -28,56 +27,11 @@ from .instances import Model, SceneAssets
 from .lanes import Branches, Lanes, join, not_from_an_asset, put, repeat, take
 from .lobe import density_of
 from .neural import Hits, NeuralEvent, Statistics
+from .options import PathOptions
 from .passes import Passes
 from .randoms import Randoms, Samples, Spread
 from .single import SingleScattering
 from .volumes import Volumes
-
-MAX_EXITS = 64  # tiles of hits get too narrow
-DEEP_EXITS, EXITS = 4, 1  # of small pictures: of assets that light goes into, and of others, where the direct lobe is as noisy
-
-
-@dataclass(frozen=True)
-class PathOptions:
-    """How paths are traced; the names are those of `nap_path`'s properties."""
-
-    max_depth: int = -1
-    rr_depth: int = 5
-    hide_emitters: bool = False
-    mis: bool = True
-    hero: bool = False
-    techniques: Techniques = Techniques()
-    split: bool = True
-    exits: float | None = None  # below 1: one at a share of the hits; None: what is best for the picture
-    strict: bool = False
-    engine: str = "auto"
-
-    @classmethod
-    def from_properties(cls, props: mi.Properties, max_depth: int, rr_depth: int) -> PathOptions:
-        """Reads the remaining properties of `nap_path`.
-
-        Raises:
-            ValueError: `channels`, `engine` or `techniques` is none of the names that it may be, `exits` is out of range, or the
-                variant has no RGB colours.
-        """
-        if not mi.is_rgb or mi.is_polarized:
-            raise ValueError(f"nap_path: variant {mi.variant()!r} has no plain RGB colours; use llvm_ad_rgb or cuda_ad_rgb")
-        channels = props.get("channels", "balance")
-        if channels not in ("balance", "hero"):
-            raise ValueError(f'nap_path: "channels" must be "balance" or "hero", got {channels!r}')
-        engine = props.get("engine", "auto")
-        if engine not in ENGINES:
-            raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
-        number = props.get("exits") if "exits" in props else None
-        if number is not None and not (0 < number < 1 or number in range(1, MAX_EXITS + 1)):
-            raise ValueError(f'nap_path: "exits" must be one of the numbers 1 to {MAX_EXITS}, or a share of the hits, got {number}')
-        mis, exit_mis = props.get("mis", True), props.get("exit_mis", True)
-        default = "path" if not mis else "path,light,lobe" if exit_mis else "path,light"
-        techniques = Techniques.parse(props.get("techniques", "") or default)
-        return cls(
-            max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True), number,
-            props.get("strict", False), engine,
-        )  # fmt: skip
 
 
 @dataclass
@@ -147,8 +101,7 @@ class PathTracer:
 
     def __init__(self, scene: mi.Scene, assets: SceneAssets, options: PathOptions, seed: int = 0) -> None:
         self.scene, self.assets, self.options = scene, assets, options
-        usual = DEEP_EXITS if any(model.deep for model in assets.models) else EXITS
-        number = (options.exits or usual) if options.split and assets.models else 0
+        number = (options.exits or splitting.usual(assets)) if options.split and assets.models else 0
         self.exits, self._share = int(np.ceil(number)), min(number, 1)
         self._seeds = random.Random(seed)
         self._numbers = self._seeds.getrandbits(32)
@@ -428,9 +381,7 @@ def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: s
     with dr.suspend_grad():
         assets = SceneAssets(scene, device, options.engine)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
-        if len(assets) and options.split and options.exits is None and passes.pixels * passes.spp >= splitting.FEWEST_RAYS:
-            told = splitting.measured(scene, assets, passes, options, seed)
-            options = replace(options, exits=told.best() if told else None)
+        options = splitting.settled(scene, assets, passes, options, seed)
         tracer = PathTracer(scene, assets, options, seed)
         passes.render(scene, seed, tracer.trace, mark, max((model.inputs for model in assets.models), default=0), tracer.exits)
     if tracer.statistics.invalid:

@@ -19,13 +19,15 @@ from .instances import SceneAssets
 from .randoms import Samples, Spread
 
 if TYPE_CHECKING:
+    from .options import PathOptions
     from .passes import Passes
-    from .path import PathOptions, PathTracer
+    from .path import PathTracer
 
 LADDER = tuple(2.0**k for k in range(-3, 4))
 # Of the paths that are traced to find out: each pixel has two groups of so many camera rays, even within it as in the picture.
 PIXELS, EACH, EXITS, DEPTH = 384, 16, 2, 4
 FEWEST_RAYS = 1 << 18  # a smaller picture is done sooner than it is worth to ask
+DEEP_EXITS, FLAT_EXITS = 4, 1  # it has these: of assets that light goes into, and of others, where the direct lobe is as noisy
 BRIGHT = 16  # times the mean of what is not black: more of a path does not count, for a few paths cannot tell how often it happens
 # What a bounce of a path takes, what a hit that has exits, and what each of these: parts of one another, by the CPU engine.
 RAY_WORK, HIT_WORK, EXIT_WORK = 1.0, 5.0, 8.0
@@ -69,6 +71,19 @@ class Splitting:
     def best(self) -> float:
         """The number in `LADDER` that takes the least work for the same error."""
         return min(LADDER, key=lambda n: self.variance(n) * self.work(n))
+
+
+def usual(assets: SceneAssets) -> int:
+    """Exits of a hit where nobody asks."""
+    return DEEP_EXITS if any(model.deep for model in assets.models) else FLAT_EXITS
+
+
+def settled(scene: mi.Scene, assets: SceneAssets, passes: Passes, options: PathOptions, seed: int) -> PathOptions:
+    """The same options with the number of exits that pays, where none is given and the picture is large enough."""
+    if not len(assets) or not options.split or options.exits is not None or passes.pixels * passes.spp < FEWEST_RAYS:
+        return options
+    told = measured(scene, assets, passes, options, seed)
+    return replace(options, exits=told.best()) if told else options
 
 
 def measured(scene: mi.Scene, assets: SceneAssets, passes: Passes, options: PathOptions, seed: int) -> Splitting | None:
