@@ -3,7 +3,7 @@
 | property | type | default | meaning |
 |---|---|---|---|
 | max_depth | integer | -1 | longest path (-1: no limit); 1 shows lights alone, 2 adds one scattering event; an asset counts as one |
-| rr_depth | integer | 5 | depth at which Russian roulette starts |
+| rr_depth | integer | 5 | depth at which Russian roulette starts; where few paths of a pass are left, half as many go on |
 | hide_emitters | boolean | false | hide emitters that are seen straight, also behind null surfaces and volumes |
 | mis | boolean | true | combine emitter sampling with path sampling; false leaves all but delta lights to path sampling |
 | exit_mis | boolean | true | look for lights from where the path met the asset as well (see below); needs `mis` |

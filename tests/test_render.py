@@ -161,6 +161,31 @@ def test_transformed_asset_equals_the_asset_in_place(llvm) -> None:  # noqa: ANN
     )
 
 
+def test_the_last_few_paths_keep_the_mean(llvm, monkeypatch) -> None:  # noqa: ANN001
+    """Within a sphere that emits 1 and reflects 0.7 it is 1 / 0.3 bright, and paths are shorter where all of them are few."""
+    from mi_neural_asset.render import path
+
+    inside = {"type": "sphere", "flip_normals": True, "radius": 10.0, "bsdf": {"type": "diffuse", "reflectance": 0.7},
+              "emitter": {"type": "area", "radiance": 1.0}}  # fmt: skip
+    scene = llvm.load_dict({"type": "scene", "inside": inside, "sensor": sensor(llvm)})
+    widths: list[int] = []
+    bounce = path.PathTracer._bounce
+
+    def counted(self, depth, lanes, *others):  # noqa: ANN001, ANN002, ANN202
+        widths.append(dr.width(lanes.index))
+        return bounce(self, depth, lanes, *others)
+
+    monkeypatch.setattr(path.PathTracer, "_bounce", counted)
+    lengths = []
+    for few_of in (1 << 30, 1):
+        monkeypatch.setattr(path, "FEW_OF", few_of)
+        monkeypatch.setattr(path, "FEW", 1 << 30)
+        widths.clear()
+        assert_same_mean(mean_of(llvm, scene, rr_depth=1), (np.full(3, 1 / 0.3), np.zeros(3)), RUNS)
+        lengths.append(sum(widths))
+    assert lengths[1] < 0.75 * lengths[0]
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"max_depth": 3}, {"hide_emitters": True}, {"rr_depth": 2}], ids=["plain", "depth", "hide", "roulette"]
 )

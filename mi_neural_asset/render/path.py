@@ -33,6 +33,9 @@ from .randoms import Randoms, Samples, Spread
 from .single import SingleScattering
 from .volumes import Volumes
 
+FEW, FEW_OF = 1024, 256  # a bounce has few paths: not so many, and less than one of so many camera rays
+FEW_GO_ON = 0.5  # of these, in parts of those that roulette lets go on otherwise
+
 
 @dataclass
 class _Paths:
@@ -178,7 +181,8 @@ class PathTracer:
                 chosen = dr.compress(neural & (model == number + 1))
                 if dr.width(chosen):
                     further.append(self._neural_step(number, chosen, depth, lanes, si, instance, step, randoms, gathered))
-        return self._survivors(depth, step, active & (~neural | self._separates(model, volumes=True)), further, randoms)
+        alive = active & (~neural | self._separates(model, volumes=True))
+        return self._survivors(depth, step, alive, further, randoms, gathered.branches.rays)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
         helper = mi.load_dict({"type": "path", "hide_emitters": True}, parallel=False)
@@ -352,8 +356,13 @@ class PathTracer:
             **not_from_an_asset(width) | {"gap": c.gap},
         )  # fmt: skip
 
-    def _survivors(self, depth: int, step: Lanes, alive: mi.Bool, further: list[Lanes | None], randoms: Randoms) -> Lanes:
-        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`."""
+    def _survivors(
+        self, depth: int, step: Lanes, alive: mi.Bool, further: list[Lanes | None], randoms: Randoms, rays: int
+    ) -> Lanes:  # fmt: skip
+        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`.
+
+        A bounce of a few paths takes as long as one of thousands: so fewer of them go on.
+        """
         dr.eval(step, alive)
         parts = [take(step, dr.compress(alive)), *(part for part in further if part)]
         filled = [part for part in parts if dr.width(part.index)]
@@ -363,10 +372,11 @@ class PathTracer:
         brightest = dr.max(lanes.β)
         going = dr.all(dr.isfinite(lanes.ray.d)) | (brightest <= 0)  # a BSDF that reflects nothing may give no direction
         finite = dr.all(dr.isfinite(lanes.β)) & going
+        few = dr.width(lanes.index) < min(FEW, rays // FEW_OF)
         invalid = dr.count(~finite)
         alive = (brightest > 0) & finite
         if depth + 1 >= self.options.rr_depth:
-            q = dr.minimum(brightest * lanes.η * lanes.η, 0.95)
+            q = dr.minimum(brightest * lanes.η * lanes.η, 0.95) * dr.opaque(mi.Float, FEW_GO_ON if few else 1)
             alive &= randoms.of(lanes.index, depth, "roulette").next_1d() < q
             lanes.β /= q
         dr.eval(lanes, alive, invalid)
