@@ -45,8 +45,7 @@ def test_best_number_of_exits() -> None:
     assert even.variance(0.5) == pytest.approx(1 + 4 ** (1 - np.log(4) / np.log(32)) / 0.5)
 
 
-@pytest.mark.parametrize("share", [0.125, 0.5])
-@pytest.mark.parametrize("separate", [True, False])
+@pytest.mark.parametrize(("separate", "share"), [(True, 0.125), (False, 0.5)])
 def test_a_share_of_the_hits_keeps_the_mean(llvm, separate: bool, share: float) -> None:  # noqa: ANN001
     scene = scene_of(llvm, random_asset(f"share {separate}", seed=4, separate=separate), "area", "constant")
 
@@ -70,10 +69,10 @@ def test_hits_without_an_exit_are_black(llvm) -> None:  # noqa: ANN001
 
 def test_measured_variances_are_those_of_pictures(llvm) -> None:  # noqa: ANN001
     """All pixels of a small picture are asked, as many samples each as it has."""
-    scene = scene_of(llvm, random_asset("told", seed=5), "area")
+    scene = scene_of(llvm, random_asset("told", seed=7), "area")
     found = told(llvm, scene)
-    for exits in (0.125, 0.25, 1, 2):
-        values = pictures(llvm, scene, runs=24, seed=300, exits=exits).mean(-1)
+    for exits in (0.125, 0.5, 2):
+        values = pictures(llvm, scene, runs=20, seed=300, exits=exits).mean(-1)
         real = SPP * values.var(0, ddof=1).mean()
         assert found.variance(exits) == pytest.approx(real, rel=0.35), exits
 
