@@ -23,7 +23,7 @@ from ..model.transport import Transport
 from ..occlusion import Occlusion
 from ..probes import ProbeMesh
 from .presets import BakeConfig
-from .reciprocity import backwards
+from .reciprocity import backwards, without_return
 from .rows import Rows
 from .sampler import EXITED, Paths, PathSampler
 
@@ -192,18 +192,19 @@ class PathBuffer:
 
     def _training_rows(self, paths: Paths) -> Rows:
         arguments = (self._model_on_cpu, self._center, self._scale, self._occlusion)
-        if self._thins:
-            fewer, weight = thinned(paths, self._model.config.separate_direct)
-            rows = self._make_rows(fewer, *arguments)
-            rows.drawn[rows.beta.amax(-1) <= 0] = weight
-        else:
-            rows = self._make_rows(paths, *arguments)
+        if not self._thins:
+            return self._make_rows(paths, *arguments)
+        fewer, weight = thinned(paths, self._model.config.separate_direct)
+        rows = self._make_rows(fewer, *arguments)
+        rows.drawn[rows.beta.amax(-1) <= 0] = weight
         if not self.reciprocal:
             return rows
+        again = rows.rows((without_return(fewer) & (rows.beta.amax(-1) > 0)).nonzero()[:, 0])
         other = self._make_rows(backwards(paths), *arguments)
         other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
-        other.drawn.zero_()
-        return joined([rows, other])
+        for some in (again, other):
+            some.drawn.zero_()
+        return joined([rows, again, other])
 
     def _trace(self, generation: int) -> tuple[Paths, Rows]:
         """The paths of a generation and their rows, on the CPU."""

@@ -7,7 +7,8 @@ backwards.
 
 Shading normals break the symmetry: f |cos| holds the cosine with the shading normal, lines are counted with that of the
 geometric one.  `Paths.adjoint` is the product of the ratios that make up for it (Veach, Robust Monte Carlo Methods for Light
-Transport Simulation, 1997, Sec. 5.3).
+Transport Simulation, 1997, Sec. 5.3).  Where they differ a refracted ray may stay on its side of the surface, and leave with the
+radiance of the other: then the squared index between both ends is in `Paths.adjoint` as well.
 
 Where the renderer follows mirrored rays, paths that end with a mirror reflection are none of the networks' backwards, and those
 that began with one are: their end is where the ray from all around met the asset.
@@ -18,10 +19,19 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 
 from .sampler import Paths
 
 MAX_ADJOINT = 8.0  # paths with a larger ratio are left out: they graze the geometry, not the shading normal
+
+
+def without_return(paths: Paths) -> Tensor:
+    """Of paths with throughput, those that stand for nothing backwards though their viewer's ray comes from all around, [N] bools.
+
+    Backwards a few are left out: where these begin, paths that are used both ways lack them, and they count twice forwards.
+    """
+    return (paths.beta.amax(-1) > 0) & (paths.adjoint <= 1 / MAX_ADJOINT) & (paths.x_v == paths.x_o).all(-1)
 
 
 def backwards(paths: Paths) -> Paths:

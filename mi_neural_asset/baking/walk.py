@@ -126,7 +126,7 @@ def walk(
     beta = mi.UnpolarizedSpectrum(1)  # path throughput
     balance = mi.UnpolarizedSpectrum(1)  # density of each channel over the mean density
     eta2 = mi.Float(1)  # squared relative index of refraction so far
-    adjoint = mi.Float(1)  # cosines with shading and geometric normals, see `mi_neural_asset.baking.reciprocity`
+    adjoint = mi.Float(1)  # cosines with shading and geometric normals so far, see `mi_neural_asset.baking.reciprocity`
     chained = mi.Bool(False)  # mirrored on its way to x_o
     chain = mi.UnpolarizedSpectrum(1)  # throughput of that
     mirrored = mi.Bool(False)  # the last event was a mirror reflection
@@ -283,7 +283,7 @@ def walk(
             dr.scatter(out.n_i, n_i, index)
             dr.scatter(out.beta, mi.Color3f(weight), index)
             dr.scatter(out.chain, mi.Color3f(chain), index)
-            dr.scatter(out.adjoint, adjoint, index)
+            dr.scatter(out.adjoint, adjoint * eta2, index)
             dr.scatter(out.mirrored, dr.select(mirrored, mi.Int32(1), 0), index)
             dr.scatter(out.events, mi.Int32(events), index)
             dr.scatter(out.status, mi.Int32(status), index)
