@@ -56,8 +56,8 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def messages(done: subprocess.CompletedProcess) -> str:
-    """What the command said, without the log's lines; the bar's remaining seconds, which go with the machine's load, are left out."""
-    lines = re.sub(r"\x1b\[(31|0)m|ETA: \S+(?=\))|(?<=\d)ms", "", done.stdout + done.stderr).splitlines()
+    """What the command said, without the log's lines; the bar's times, which go with the machine's load, are left out."""
+    lines = re.sub(r"\x1b\[(31|0)m|\([^()]*, ETA: [^()]*\)|(?<=\d)ms", "", done.stdout + done.stderr).splitlines()
     return "\n".join(line for line in lines if " INFO " not in line).strip()
 
 
