@@ -123,7 +123,7 @@ class PathTracer:
             return dr.zeros(mi.Spectrum, width), dr.zeros(mi.Bool, width)
         return self.gather(ray, samples).result()
 
-    def gather(self, ray: mi.Ray3f, samples: Samples | None, look: Callable[[int, mi.Bool], None] | None = None) -> Gathered:
+    def gather(self, ray: mi.Ray3f, samples: Samples, look: Callable[[int, mi.Bool], None] | None = None) -> Gathered:
         """All that rays gather.
 
         Args:

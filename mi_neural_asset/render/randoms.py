@@ -43,18 +43,16 @@ class Randoms:
 
     Args:
         branches: all paths.
-        samples: which of the picture the camera's rays are; None: paths know nothing of each other.
+        samples: which of the picture the camera's rays are.
         seed: the same for the whole picture.
     """
 
-    def __init__(self, branches: Branches, samples: Samples | None, seed: int) -> None:
+    def __init__(self, branches: Branches, samples: Samples, seed: int) -> None:
         self._branches, self._samples, self._seed = branches, samples, seed
 
     def of(self, index: mi.UInt32, depth: int, purpose: str) -> Spread:
         """Numbers of some paths; the same depth and purpose give the same ones."""
         seed = f"{self._seed} {depth} {purpose}"
-        if self._samples is None:
-            return Spread(index, mi.UInt32(0), seed)
         ray, branch = self._branches.parts(index)
         number, exit_ = self._samples.number(ray), branch > 0
         point = dr.select(exit_, number * max(self._branches.exits, 1) + branch - 1, number)
