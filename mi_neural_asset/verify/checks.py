@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.flow import PERIODIC
 from ..model.transport import Transport
+from ..splines import plain
 from ..threads import torch_at_work
 from .hits import Hits
 
-CELLS = 96  # of the quadrature along one coordinate: equal ones, quantiles, and both
+CELLS = 16  # of the quadrature along one coordinate, to begin with: equal ones, quantiles, and both
+TOLERANCE, HALVINGS = 1e-6, 16  # of a cell's integral, and how often a cell is halved for it
 GAUSS = (0.5 - 0.5 / 3**0.5, 0.5 + 0.5 / 3**0.5)  # nodes of two-point quadrature on [0, 1]
 CHUNK = 64  # rows at once
 SIDES = 3  # bins along each coordinate of the joint chi^2 test
@@ -43,8 +46,8 @@ def sample(model: Transport, hits: Hits, seed: int) -> Sampled:
     """Draw one incident ray at every hit, in a channel drawn uniformly, and integrate the density by quadrature.
 
     The density is the function that weights and MIS use, the samples are those of a render; the quadrature knows neither how one
-    is inverted nor that the other ends at one.  Its cells end at even steps and
-    at quantiles, so that they are narrow where the density is high.
+    is inverted nor that the other ends at one.  Its cells end at even steps, at quantiles and at knots, beside which the density may have
+    narrow peaks, and are halved until two rules agree.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -77,21 +80,37 @@ def _sample_rows(model: Transport, rows: Hits, channel: Tensor, z: Tensor) -> tu
 
 
 def _integrate(model: Transport, j: int, s: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Integral of the density of step j from 0 to s [N], and to 1; raw [N, R]."""
+    """Integral of the density of step j from 0 to s [N], and to 1, by adaptive quadrature; raw [N, R]."""
     n = len(s)
-    tails = 2.0 ** -torch.arange(9, 16)
+    tails = 2.0 ** -torch.arange(6, 16)
     levels = torch.cat([torch.arange(1, CELLS) / CELLS, tails, 1 - tails])
     many = raw.repeat_interleave(len(levels), 0)[:, None]
     quantiles = model.flow.sample(j, levels.repeat(n), many, torch.zeros(len(many), dtype=torch.long)).view(n, -1)
     even = (torch.arange(CELLS + 1) / CELLS).expand(n, -1)
-    edges = torch.cat([even, s[:, None], quantiles], 1).clamp(0, 1).double().sort(1).values
-    width = edges.diff(dim=1)
-    nodes = torch.stack([edges[:, :-1] + g * width for g in GAUSS], -1)  # [N, cells, 2]
-    many = raw.repeat_interleave(nodes[0].numel(), 0)
-    density = model.flow.log_density(j, nodes.float().reshape(-1, 1), many[:, None]).double().exp().view(nodes.shape)
-    integrals = density.mean(-1) * width
-    below = edges[:, 1:] <= s[:, None].clamp(0, 1).double()
-    return (integrals * below).sum(1), integrals.sum(1)
+    knots = plain.normalise(raw, model.config.knots, PERIODIC[j]).s
+    edges = torch.cat([even, s[:, None], quantiles, knots], 1).clamp(0, 1).double().sort(1).values
+    row = torch.arange(n)[:, None].expand(-1, edges.shape[1] - 1).reshape(-1)
+    left, right = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
+
+    def rule(left: Tensor, right: Tensor) -> Tensor:
+        nodes = torch.stack([left + g * (right - left) for g in GAUSS], -1).float()
+        density = model.flow.log_density(j, nodes, raw[row][:, None].expand(-1, len(GAUSS), -1))
+        return density.double().exp().mean(-1) * (right - left)
+
+    sums = torch.zeros(2, n, dtype=torch.float64)
+    for halvings in range(HALVINGS + 1):
+        middle = (left + right) / 2
+        halves = rule(left, middle), rule(middle, right)
+        integral = halves[0] + halves[1]
+        rough = (integral - rule(left, right)).abs() > TOLERANCE if halvings < HALVINGS else torch.zeros(len(row), dtype=torch.bool)
+        counted = integral * ~rough
+        sums[0].index_add_(0, row, counted * (right <= s.clamp(0, 1).double()[row]))
+        sums[1].index_add_(0, row, counted)
+        left, middle, right, row = (value[rough] for value in (left, middle, right, row))
+        left, right, row = torch.cat([left, middle]), torch.cat([middle, right]), row.repeat(2)
+        if not len(row):
+            break
+    return sums[0], sums[1]
 
 
 def chi_squared(sampled: Sampled) -> float:
