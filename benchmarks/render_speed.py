@@ -5,9 +5,10 @@
 Events are hits of uniform rays on the asset.  Prints the machine and, per stage of a neural event, the median time of N
 events, events per second and the share of the sum; beside the networks' stages the arithmetic limit: their multiply-adds
 at the rate of a large matrix product that is measured in the same run, and how near to that the networks alone come.  The last
-line is a whole render under a near lamp, as events per second of wall-clock time.  In the file there is also
-`render.seal_800_128spp_s`: 800 x 800 pixels at 128 samples under that lamp, told from a picture of a few samples, since passes are
-alike.
+lines are whole renders under a near lamp: events per second of wall-clock time, and how many times as fast half precision is (in turns
+with single), with what it changes of the picture: the RMS of the difference of pictures of the same seeds, without its noise, and of
+the mean, in parts of the mean.  In the file there is also `render.seal_800_128spp_s`: 800 x 800 pixels at 128 samples under that lamp,
+told from a picture of a few samples, since passes are alike.
 """
 
 from __future__ import annotations
@@ -118,18 +119,42 @@ def products(asset, count: int, repetitions: int, device: str) -> tuple[float, f
     return work_of_lane * count / alone, len(large) ** 3 / product
 
 
-def whole(asset, path: str, size: int, spp: int, repetitions: int, engine: str, device: str) -> tuple[float, int]:  # noqa: ANN001
-    """Seconds and events of a render of size x size pixels under a near lamp."""
+def lamp_scene(asset, path: str, size: int):  # noqa: ANN001, ANN201
+    """The asset under a near lamp, size x size pixels."""
     import mitsuba as mi
 
     from mi_neural_asset.verify.lights import Stage, light, sensor
 
     stage = Stage.of(asset)
-    scene = mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
-                          "sensor": sensor(stage, size), "lamp": light("area", stage)})  # fmt: skip
-    integrator = mi.load_dict({"type": "nap_path", "engine": engine, "device": device})
+    return mi.load_dict({"type": "scene", "asset": {"type": "neural_asset", "weights": path},
+                         "sensor": sensor(stage, size), "lamp": light("area", stage)})  # fmt: skip
+
+
+def whole(scene, spp: int, repetitions: int, options: dict[str, str]) -> tuple[float, int]:  # noqa: ANN001
+    """Seconds and events of a render."""
+    import mitsuba as mi
+
+    integrator = mi.load_dict({"type": "nap_path", **options})
     time_ = seconds(lambda: mi.render(scene, integrator=integrator, spp=spp), repetitions)
     return time_, integrator.statistics.events
+
+
+def half_precision(scene, spp: int, repetitions: int, options: dict[str, str]) -> tuple[float, float, float, float]:  # noqa: ANN001
+    """How many times as fast as single precision; RMS of what it changes and the noise of that; what it changes of the mean."""
+    import mitsuba as mi
+
+    names = ("single", "half")
+    integrators = [mi.load_dict({"type": "nap_path", **options, "precision": name}) for name in names]
+    pictures: list[list[np.ndarray]] = [[], []]
+
+    def render(k: int) -> None:  # the same seeds for both
+        pictures[k].append(np.asarray(mi.render(scene, integrator=integrators[k], spp=spp, seed=len(pictures[k]))))
+
+    single, half = in_turns([lambda: render(0), lambda: render(1)], max(repetitions, 2))
+    mean = np.mean(pictures[0])
+    change = (np.stack(pictures[1]) - np.stack(pictures[0])) / mean
+    noise = change.var(0, ddof=1).mean() / len(change)
+    return single / half, max((change.mean(0) ** 2).mean() - noise, 0.0) ** 0.5, noise**0.5, float(change.mean())
 
 
 def main() -> None:
@@ -168,12 +193,19 @@ def main() -> None:
         rows.append(row(f"render.{name}", count / time_, "events/s", limit))
         bound = f"{limit / 1e6:18.2f}" if limit else f"{'':18}"
         print(f"{name:22}{1e3 * time_:9.1f}{count / time_ / 1e6:12.3f}{time_ / total:8.1%}{bound}")
-    time_, events = whole(asset, options.asset, 256, 4 if options.quick else 16, repetitions, options.engine, device)
-    picture, _ = whole(asset, options.asset, 800, few, 1, options.engine, device)
+    spp, chosen = 4 if options.quick else 16, {"engine": options.engine, "device": device}
+    scene = lamp_scene(asset, options.asset, 256)
+    time_, events = whole(scene, spp, repetitions, chosen)
+    gain, change, noise, shift = half_precision(scene, spp, repetitions, chosen)
+    picture, _ = whole(lamp_scene(asset, options.asset, 800), few, 1, chosen)
     rows += [row("render.all_stages_events_per_s", count / total, "events/s"), row("render.events_per_s", events / time_, "events/s"),
+             row("render.half.gain", gain, "of single's speed"), row("render.half.rms", change, "of the mean"),
+             row("render.half.rms_noise", noise, "of the mean"), row("render.half.mean", shift, "of the mean"),
              row("render.seal_800_128spp_s", picture * 128 / few, "s")]  # fmt: skip
     print(f"all stages: {count / total / 1e3:.0f} k events/s; a whole render: {events / time_ / 1e3:.0f} k events/s; "
           f"800 x 800 at 128 samples: {picture * 128 / few:.0f} s, told from {few}")  # fmt: skip
+    print(f"half precision: {gain:.2f} times as fast; changes the picture by {change:.2%} of the mean (RMS, noise {noise:.2%}), "
+          f"the mean by {shift:+.2%}")  # fmt: skip
     write_json(options.json, {"machine": on, "rows": rows})
 
 

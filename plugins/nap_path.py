@@ -16,6 +16,7 @@
 | memory | string or integer | "" | bound on what a render takes: `"4GB"`, `"512MiB"` or bytes; `""`: half of what is free (see below) |
 | device | string | cpu | torch device that evaluates the networks |
 | engine | string | auto | who evaluates them: `torch`, `drjit` or `auto` (see below) |
+| precision | string | single | `half`: networks that draw and weigh directions in bfloat16 (CPU) or float16 (GPU), see below |
 
 How light that leaves an asset is found: `path` follows the sampled ray until it hits a light, `light` samples a light from
 the exit point, `lobe` samples a light from the point that was hit and an exit near the straight line to it.  They are

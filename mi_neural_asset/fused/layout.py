@@ -39,13 +39,14 @@ class Layout:
     cubemap: int
     line: int
     planes: int  # of the proxy, 0: a sphere
+    half: bool  # networks give bfloat16 of splines
 
     @classmethod
-    def of(cls, model: Transport) -> Layout:
+    def of(cls, model: Transport, half: bool = False) -> Layout:
         """Of a model in local coordinates."""
         config = model.config
         return cls(config.features, config.width, config.knots, config.occlusion, config.probes > 0,
-                   config.triplane, config.cubemap, config.line, len(_half_spaces(model)))  # fmt: skip
+                   config.triplane, config.cubemap, config.line, len(_half_spaces(model)), half)  # fmt: skip
 
     @property
     def around(self) -> int:
@@ -94,7 +95,8 @@ class Layout:
 
     def spline(self, j: int) -> int:
         """Numbers from the beginning of one spline of step j (0 to 3) to that of the next: the raw ones, filled up to whole packets."""
-        return PACKET * -(-raw_size(self.knots, PERIODIC[j]) // PACKET)
+        packet = 2 * PACKET if self.half else PACKET
+        return packet * -(-raw_size(self.knots, PERIODIC[j]) // packet)
 
     def raw(self, j: int) -> int:
         """Numbers of step j of all channels."""

@@ -53,9 +53,9 @@ class Tiles:
         """The same as `empty`, for networks to write to: [tiles, rows, lanes]."""
         return torch.empty(self.number, rows, self.width)
 
-    def records(self, numbers: int) -> Tensor:
+    def records(self, numbers: int, kind: torch.dtype = torch.float32) -> Tensor:
         """Memory for numbers of each lane, side by side: [tiles, lanes, numbers]."""
-        return torch.empty(self.number, self.width, numbers)
+        return torch.empty(self.number, self.width, numbers, dtype=kind)
 
     def shared(self, copies: int) -> Tiles:
         """Of what every `copies` consecutive lanes share: as many tiles, and the last of full ones is as wide as its lanes want."""
@@ -66,8 +66,12 @@ class Tiles:
         return dr.opaque(UInt32, self.width)
 
 
-def memory_of(tensor: Tensor) -> Float:
-    """A tensor's numbers, one after the other, shared with torch; a frozen function's argument cannot be empty."""
+def memory_of(tensor: Tensor) -> Float | UInt32:
+    """A tensor's numbers, one after the other, shared with torch, bfloat16 as words of two; at least one: a frozen function's argument
+    cannot be empty.
+    """
+    if tensor.dtype == torch.bfloat16:
+        return UInt32(tensor.detach().reshape(-1).view(torch.uint32))
     return Float(tensor.detach().reshape(-1) if tensor.numel() else torch.zeros(1))
 
 

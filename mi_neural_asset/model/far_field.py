@@ -52,6 +52,11 @@ class FarField(nn.Module):
         )
         self.value_net = MLP(known + f + 3, config.width, config.depth, 1)
 
+    @property
+    def spline_networks(self) -> nn.ModuleList:
+        """The networks of the sampler's splines."""
+        return self.steps
+
     @torch.no_grad()
     def start(self, mean: Tensor) -> None:
         """Let the value begin at a mean throughput, [3], spread over all directions."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
+import torch
 from torch import nn
 
 from .config import ModelConfig
@@ -15,6 +18,16 @@ def leaves_specular(kind: str, config: ModelConfig) -> bool:
     """Whether mirror reflections by smooth boundaries, and light that is never scattered, are none of such a model's: the renderer
     follows them."""
     return kind == "transport" and config.separate_direct
+
+
+def in_half(model: Transport | FarField, device: torch.device | str) -> Transport | FarField:
+    """A copy for rendering whose networks of splines are in half precision, for a device: float16 on a GPU, bfloat16 on the CPU.
+
+    All else stays: grids, positions along splines, and the networks of the albedo and of F', whose errors would be the picture's.
+    """
+    halved = deepcopy(model)
+    halved.spline_networks.to(torch.bfloat16 if torch.device(device).type == "cpu" else torch.float16)
+    return halved
 
 
 def build(kind: str, config: ModelConfig) -> Transport | FarField:

@@ -35,5 +35,5 @@ class MLP(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """All channels: [N, inputs] -> [N, channels, outputs]."""
-        return self.last(self._features(x)).unflatten(-1, (self.channels, self.outputs))
+        """All channels: [N, inputs] -> [N, channels, outputs], in the type of the weights."""
+        return self.last(self._features(x.to(self.last.weight.dtype))).unflatten(-1, (self.channels, self.outputs))

@@ -49,6 +49,11 @@ class Transport(nn.Module):
         known = 2 * self.config.features + self.coordinates.site_inputs + (self.probes.band_inputs if self.probes else 0)
         return [known + len(range(2 * self.config.occlusion)[self._heard(j)]) for j in range(5)]
 
+    @property
+    def spline_networks(self) -> nn.ModuleList:
+        """The networks of the four steps."""
+        return self.flow.steps
+
     @torch.no_grad()
     def start(self, mean: Tensor) -> None:
         """Let the albedo network begin at a mean throughput, [3].

@@ -100,15 +100,17 @@ class FusedEngine(Networks):
 
     Args:
         model: a `Transport` on the CPU.
+        half: layers behind the first are multiplied in bfloat16, but for the albedo's.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, half: bool = False) -> None:
         super().__init__(model)
-        self._layout = layout = Layout.of(model)
+        self._layout = layout = Layout.of(model, half)
+        self._kind = kind = torch.bfloat16 if half else torch.float32
         self._kernels = kernels(layout)
         self._weights = Weights.of(model)
         networks, inputs = [*model.flow.steps, model.albedo_net], Inputs(layout, model.site_inputs())
-        self._chains = [*(Chain(network, layout.spline(j)) for j, network in enumerate(model.flow.steps)), Chain(model.albedo_net)]
+        self._chains = [*(Chain(network, layout.spline(j), kind) for j, network in enumerate(model.flow.steps)), Chain(model.albedo_net)]
         self._own = [first_columns(network, inputs.own) for network in networks]
         self._common = [first_columns(network, inputs.common(j), bias=True) for j, network in enumerate(networks)]
         self._sums = torch.cat(self._common[1:STEPS])
@@ -148,7 +150,7 @@ class FusedEngine(Networks):
         """(sums of networks 2 to 4, outputs of the albedo network, raw numbers of step 1)."""
         layout = self._layout
         width, own = layout.width, layout.own
-        sums, albedo, raw = tiles.space((STEPS - 1) * width), tiles.space(CHANNELS), tiles.records(layout.raw(0))
+        sums, albedo, raw = tiles.space((STEPS - 1) * width), tiles.space(CHANNELS), tiles.records(layout.raw(0), self._kind)
 
         def work(k: int) -> None:
             rows, common = site[k], site[k, (STEPS + 1) * own :]
@@ -172,7 +174,7 @@ class FusedEngine(Networks):
             sites: how the sums lie.
             picked: which of them the lanes want; None: each as many lanes, in their order.
         """
-        raw = tiles.records(self._layout.raw(j))
+        raw = tiles.records(self._layout.raw(j), self._kind)
         chain, weight = self._chains[j], self._extra[j - 1]
         which, used = slice((j - 1) * chain.width, j * chain.width), weight.shape[1]
 

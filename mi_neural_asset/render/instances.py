@@ -72,18 +72,18 @@ class Model:
         return self.find_lobe()
 
 
-_models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device, engine): Model}
+_models: WeakKeyDictionary = WeakKeyDictionary()  # asset -> {(variant, device, engine, precision): Model}
 
 
-def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
+def prepared(asset, device: str, engine: str = "auto", precision: str = "single") -> Model:  # noqa: ANN001
     """The asset made ready for rendering with the current variant: built once, shared by instances and scenes.
 
     Args:
         device: torch device that evaluates the networks.
-        engine: see `choice.engine_for`.
+        engine, precision: see `choice.engine_for`.
     """
     cache = _models.setdefault(asset, {})
-    key = (mi.variant(), str(device), engine)
+    key = (mi.variant(), str(device), engine, precision)
     if key not in cache:
         module = asset.model()
         kind = "far_field" if isinstance(module, FarField) else "transport"
@@ -94,7 +94,7 @@ def prepared(asset, device: str, engine: str = "auto") -> Model:  # noqa: ANN001
         deep = density is not None or _lets_in(projection.scene)
         own = module if str(device) == "cpu" else deepcopy(module)  # stays on the CPU
         lobe = Lobe if kind == "far_field" else partial(Lobe.of, own, projection, density)
-        networks = engine_for(module, device, engine)
+        networks = engine_for(module, device, engine, precision)
         cache[key] = Model(kind, networks, projection, direct, specular, deep, _inputs(module), lobe, density, passage)
     return cache[key]
 
@@ -134,10 +134,10 @@ class SceneAssets:
     Args:
         scene: a loaded scene of a JIT variant.
         device: torch device that evaluates the networks.
-        engine: see `choice.engine_for`.
+        engine, precision: see `choice.engine_for`.
     """
 
-    def __init__(self, scene: mi.Scene, device: str = "cpu", engine: str = "auto") -> None:
+    def __init__(self, scene: mi.Scene, device: str = "cpu", engine: str = "auto", precision: str = "single") -> None:
         self.handles = find_handles(scene)
         self.models: list[Model] = []
         model_of: dict[int, int] = {}
@@ -147,7 +147,7 @@ class SceneAssets:
             asset = handle.asset
             if id(asset) not in model_of:
                 model_of[id(asset)] = len(self.models)
-                self.models.append(prepared(asset, device, engine))
+                self.models.append(prepared(asset, device, engine, precision))
             registry = int(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(handle.instance))[0])
             rows.append((registry, model_of[id(asset)], *self._frame(handle)))
         if not rows:

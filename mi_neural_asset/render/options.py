@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import mitsuba as mi
 
-from .choice import ENGINES
+from .choice import ENGINES, PRECISIONS
 from .exits import Techniques
 
 MAX_EXITS = 64  # tiles of hits get too narrow
@@ -26,14 +26,15 @@ class PathOptions:
     exits: float | None = None  # below 1: one at a share of the hits; None: what is best for the picture
     strict: bool = False
     engine: str = "auto"
+    precision: str = "single"
 
     @classmethod
     def from_properties(cls, props: mi.Properties, max_depth: int, rr_depth: int) -> PathOptions:
         """Reads the remaining properties of `nap_path`.
 
         Raises:
-            ValueError: `channels`, `engine` or `techniques` is none of the names that it may be, `exits` is out of range, or the
-                variant has no RGB colours.
+            ValueError: `channels`, `engine`, `precision` or `techniques` is none of the names that it may be, `exits` is out of
+                range, or the variant has no RGB colours.
         """
         if not mi.is_rgb or mi.is_polarized:
             raise ValueError(f"nap_path: variant {mi.variant()!r} has no plain RGB colours; use llvm_ad_rgb or cuda_ad_rgb")
@@ -43,6 +44,9 @@ class PathOptions:
         engine = props.get("engine", "auto")
         if engine not in ENGINES:
             raise ValueError(f'nap_path: "engine" must be one of {", ".join(ENGINES)}, got {engine!r}')
+        precision = props.get("precision", "single")
+        if precision not in PRECISIONS:
+            raise ValueError(f'nap_path: "precision" must be one of {", ".join(PRECISIONS)}, got {precision!r}')
         number = props.get("exits") if "exits" in props else None
         if number is not None and not (0 < number < 1 or number in range(1, MAX_EXITS + 1)):
             raise ValueError(f'nap_path: "exits" must be one of the numbers 1 to {MAX_EXITS}, or a share of the hits, got {number}')
@@ -51,5 +55,5 @@ class PathOptions:
         techniques = Techniques.parse(props.get("techniques", "") or default)
         return cls(
             max_depth, rr_depth, props.get("hide_emitters", False), mis, channels == "hero", techniques, props.get("split", True), number,
-            props.get("strict", False), engine,
+            props.get("strict", False), engine, precision,
         )  # fmt: skip

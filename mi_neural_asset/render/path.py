@@ -389,7 +389,7 @@ class PathTracer:
 def render_into(passes: Passes, scene: mi.Scene, options: PathOptions, device: str, seed: int) -> Statistics:
     """Render a scene into the film of `passes`; returns what was counted."""
     with dr.suspend_grad():
-        assets = SceneAssets(scene, device, options.engine)
+        assets = SceneAssets(scene, device, options.engine, options.precision)
         mark = watch(scene, assets, passes.sensor, options.strict) if len(assets) else None
         options = splitting.settled(scene, assets, passes, options, seed)
         tracer = PathTracer(scene, assets, options, seed)

@@ -1,8 +1,9 @@
 """Monotone rational-quadratic splines straight from raw network outputs, by the fastest twin that fits the tensors.
 
-`llvm`: one Dr.Jit kernel on the CPU, float32.  `cuda`: one CUDA kernel on a GPU, raw numbers in float32 or float16, where CuPy is
-installed; without it the plain twin does it, and says so once.  Everything else (other types and devices, gradients with respect
-to the position) is done by the plain twin, `mi_neural_asset.splines.plain`, which is the reference.
+`llvm`: one Dr.Jit kernel on the CPU, raw numbers in float32, or in bfloat16 without gradients.  `cuda`: one CUDA kernel on a GPU, raw
+numbers in float32 or float16, where CuPy is installed; without it the plain twin does it, and says so once.  Everything else (other
+types and devices, gradients with respect to the position) is done by the plain twin, `mi_neural_asset.splines.plain`, which is the
+reference.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _fast_twin(x: Tensor, raw: Tensor, knots: int) -> ModuleType | None:
         return None
     if torch.is_grad_enabled() and x.requires_grad:
         return None
-    if raw.device.type == "cpu" and raw.dtype == torch.float32:
+    if raw.device.type == "cpu" and (raw.dtype == torch.float32 or (raw.dtype == torch.bfloat16 and not raw.requires_grad)):
         from . import llvm
 
         return llvm if knots <= llvm.MAX_KNOTS else None

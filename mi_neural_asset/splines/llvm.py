@@ -18,13 +18,13 @@ from inspect import signature
 
 import drjit as dr
 import torch
-from drjit.llvm import Array4f, Float, UInt32
+from drjit.llvm import Array4f, Array4u, Float, UInt32
 from torch import Tensor
 
 from ..drjit_core import held_by_one
 from .plain import HEIGHT_FLOOR, SLOPE_FLOOR, SLOPE_OFFSET, WIDTH_FLOOR, raw_size
 
-PACKET = 4  # numbers that are gathered at once
+PACKET = 4  # words that are gathered at once
 MAX_KNOTS = 32  # more bins are left to the plain twin: the code is unrolled
 
 
@@ -137,18 +137,23 @@ def _search(
     return index, edge, edge_other, size, size_other
 
 
+def _halves(word: UInt32) -> list[Float]:
+    """The two bfloat16 of a word: each is the upper half of a float32."""
+    return [dr.reinterpret_array(Float, bits) for bits in (word << 16, word & 0xFFFF0000)]
+
+
 class Spline:
     """Inside a kernel: one spline a lane.
 
     Args:
-        raw: memory of raw numbers, those of a spline side by side.
+        raw: memory of raw numbers, those of a spline side by side: float32, or words of two bfloat16 each.
         row: which spline of the memory a lane has.
         knots, periodic: as elsewhere.
-        size: numbers from the beginning of a spline to that of the next: what `raw_size` says, or more.  Multiples of `PACKET` are
-            read several times as fast.
+        size: numbers from the beginning of a spline to that of the next: what `raw_size` says, or more.  Whole packets of words are
+            read several times as fast; bfloat16 have to be such.
     """
 
-    def __init__(self, raw: Float, row: UInt32, knots: int, periodic: bool, size: int) -> None:
+    def __init__(self, raw: Float | UInt32, row: UInt32, knots: int, periodic: bool, size: int) -> None:
         self.raw, self.row, self.knots, self.periodic, self.size = raw, row, knots, periodic, size
         values = self._first(2 * knots)
         self.widths, self.heights = _Parts(values[:knots], WIDTH_FLOOR), _Parts(values[knots:], HEIGHT_FLOOR)
@@ -156,17 +161,29 @@ class Spline:
     @property
     def _packets(self) -> int:
         """Of a spline; 0: its numbers are read one at a time."""
-        return 0 if self.size % PACKET else self.size // PACKET
+        numbers = 2 * PACKET if self._half else PACKET
+        return 0 if self.size % numbers else self.size // numbers
+
+    @property
+    def _half(self) -> bool:
+        return isinstance(self.raw, UInt32)
 
     def _first(self, count: int) -> list[Float]:
         """The first numbers."""
         if not self._packets:
             return [dr.gather(Float, self.raw, self.row * self.size + k) for k in range(count)]
+        if self._half:
+            packets = [dr.gather(Array4u, self.raw, self.row * self._packets + k) for k in range(-(-count // (2 * PACKET)))]
+            return [x for packet in packets for word in packet for x in _halves(word)][:count]
         packets = [dr.gather(Array4f, self.raw, self.row * self._packets + k) for k in range(-(-count // PACKET))]
         return [x for packet in packets for x in packet][:count]
 
     def _raw_slope(self, k: UInt32) -> Float:
-        return dr.gather(Float, self.raw, self.row * self.size + 2 * self.knots + k)
+        place = self.row * self.size + 2 * self.knots + k
+        if self._half:
+            low, high = _halves(dr.gather(UInt32, self.raw, place >> 1))
+            return dr.select((place & 1) == 0, low, high)
+        return dr.gather(Float, self.raw, place)
 
     def write(self, space: Float, values: list[Float]) -> None:
         """Put numbers where memory like `raw` has this spline, and zeros behind them."""
@@ -329,8 +346,8 @@ class _LogDensity(torch.autograd.Function):
 
 
 def _array(tensor: Tensor) -> Float:
-    """A tensor's memory as a flat array."""
-    return Float(tensor.detach().reshape(-1))
+    """A tensor's memory as a flat array of float32."""
+    return Float(tensor.detach().float().reshape(-1))
 
 
 def _with_gradient(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:
