@@ -73,8 +73,9 @@ def growing_batch() -> Any:  # noqa: ANN401
     advance = Trainer.advance
 
     def grow(self, progress: float):  # noqa: ANN001, ANN202
-        full = self.config.batch
-        self.buffer._batch = full if progress > 0.5 else full // 3
+        buffer, full = self.buffer, self.config.batch
+        if buffer.position == len(buffer._order):  # the buffer cuts what it generates into batches of one size
+            buffer._batch = full if progress > 0.5 else full // 3
         return advance(self, progress)
 
     return replaced(Trainer, "advance", grow)
@@ -179,27 +180,30 @@ def prepare(scene: str, variant: Variant, steps: int, seed: int):  # noqa: ANN20
 def step_ratio(scene: str, variant: Variant, seed: int) -> float:
     """Time of a step of a variant, in parts of the default's; generating paths is in it with its share.
 
-    Both take turns; the fastest turn of each counts, which other work has disturbed least.
+    Both take turns, in the first and the second half of a bake; the fastest turn of each half counts, which other work has
+    disturbed least.
     """
-    trainers, steps, paths = {}, {}, {}
+    trainers, halves = {}, (0.25, 0.75)
+    steps, paths = ({(name, half): float("inf") for name in ("variant", "default") for half in halves} for _ in range(2))
     for name, context in (("variant", variant.applied), ("default", nullcontext)):
         with context():
             trainers[name] = prepare(scene, variant if name == "variant" else VARIANTS["default"], 100, seed).trainer
-            trainers[name].advance(0.5)
-    for _ in range(TURNS):
+            trainers[name].advance(halves[0])
+    for turn in range(TURNS):
+        half = halves[turn % 2]
         for name, trainer in trainers.items():
             with variant.applied() if name == "variant" else nullcontext():
                 start = time.perf_counter()
                 trainer.buffer.seek(trainer.buffer.generation + 1, 0)
-                trainer.buffer.next()
+                trainer.advance(half)  # generates paths
                 middle = time.perf_counter()
                 for _ in range(STEPS_A_TURN):
-                    trainer.advance(0.5)
-                end = time.perf_counter()
-                batches = len(trainer.buffer._order)
-                paths[name] = min((middle - start) / batches, paths.get(name, 1e9))
-                steps[name] = min((end - middle) / STEPS_A_TURN, steps.get(name, 1e9))
-    return (steps["variant"] + paths["variant"]) / (steps["default"] + paths["default"])
+                    trainer.advance(half)
+                step = (time.perf_counter() - middle) / STEPS_A_TURN
+                steps[name, half] = min(step, steps[name, half])
+                paths[name, half] = min((middle - start - step) / len(trainer.buffer._order), paths[name, half])
+    cost = {name: sum(steps[name, half] + paths[name, half] for half in halves) for name in trainers}
+    return cost["variant"] / cost["default"]
 
 
 def run(scene: str, name: str, steps: int, seed: int) -> dict[str, Any]:
