@@ -154,7 +154,8 @@ def half_precision(scene, spp: int, repetitions: int, options: dict[str, str]) -
     mean = np.mean(pictures[0])
     change = (np.stack(pictures[1]) - np.stack(pictures[0])) / mean
     noise = change.var(0, ddof=1).mean() / len(change)
-    return single / half, max((change.mean(0) ** 2).mean() - noise, 0.0) ** 0.5, noise**0.5, float(change.mean())
+    rms = max((change.mean(0) ** 2).mean() - noise, 0.0) ** 0.5
+    return single / half, float(rms), float(noise**0.5), float(change.mean())
 
 
 def main() -> None:

@@ -51,6 +51,9 @@ the same picture wherever these fit.
 `engine="torch"` works on any device.  `drjit` has the CPU's matrices multiplied by torch and all else done by Dr.Jit kernels: about
 twice as fast, for transport models in coordinates around x_o.  `auto` takes it wherever it can evaluate the model.
 
+`precision="half"` renders 1.1 to 1.2 times as fast on a CPU with AVX-512 BF16 (measured on the seal of the demo), and changes the
+picture by 0.2 % or less of its mean; where it gains nothing a warning says so.
+
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.
 """
