@@ -113,7 +113,9 @@ def test_means_agree_on_a_floor_that_cuts_the_proxy(llvm, kind: str) -> None:  #
     assert with_mis[0].min() > 0
 
 
-@pytest.mark.parametrize(("coordinates", "proxy"), [("local", "sphere"), ("local", "box"), ("paper", "box")])
+@pytest.mark.parametrize(
+    ("coordinates", "proxy"), [("local", "sphere"), pytest.param("local", "box", marks=pytest.mark.slow), ("paper", "box")]
+)
 def test_energy_of_random_models_under_a_constant_sky_is_their_albedo(llvm, coordinates: str, proxy: str) -> None:  # noqa: ANN001
     """Whatever p is, it integrates to one: every technique must give the albedo alone."""
     scene = scene_of(llvm, random_asset("energy", seed=2, coordinates=coordinates, proxy=proxy), "constant")

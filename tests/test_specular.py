@@ -104,7 +104,9 @@ def passed(mi, passage: Passage, paths, si) -> torch.Tensor:  # noqa: ANN001
     return torch.stack([value[k].torch() for k in range(3)], -1)
 
 
-@pytest.mark.parametrize("content", ["empty", pytest.param("homogeneous", marks=pytest.mark.slow), "heterogeneous", "coloured"])
+@pytest.mark.parametrize(
+    "content", ["empty", "coloured", *(pytest.param(name, marks=pytest.mark.slow) for name in ("homogeneous", "heterogeneous"))]
+)
 @pytest.mark.parametrize("kind", ["constant", "area"])
 def test_what_passes_is_that_of_volpath(llvm, content: str, kind: str) -> None:  # noqa: ANN001
     """With black networks, a block of glass that holds nothing, or a medium that absorbs: the image of `volpath`, of which mirror
