@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from . import layout
+from .threads import enough_workers
 
 PLUGINS = {"neural_asset": "shape", "nap_path": "integrator", "nap_train": "integrator"}
 """Name and Mitsuba's interface of each plugin; the file in plugins/ has the name of the plugin."""
@@ -41,6 +42,7 @@ def registered(variant: str) -> bool:
 def _variant_changed(old: str | None, new: str) -> None:
     import mitsuba as mi
 
+    enough_workers()
     for name, interface in PLUGINS.items():
         if name in _JIT_ONLY and not new.startswith(("llvm_", "cuda_", "metal_")):
             getattr(mi, f"register_{interface}")(name, _refuse(name, new))

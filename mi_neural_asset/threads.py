@@ -20,13 +20,19 @@ SPINS = "1000"  # turns of the waiting loop, some microseconds
 BLOCK = 16384  # lanes that Dr.Jit gives a worker at once, unless it is told another number
 SMALL_BLOCK = 1024  # the number for wavefronts and batches, which are a few such blocks: all workers have some, and as many
 FEW = 1 << 20  # numbers that one thread alone is as fast with
-MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a film is written
+MIN_WORKERS = 2  # of Dr.Jit: with one, Dr.Jit 1.5 waits for itself when a picture is written
 
 
 def wait_politely() -> None:
     """Limit the spinning, unless the user has said otherwise; has an effect only before torch is imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def enough_workers() -> None:
+    """Give Dr.Jit two workers on a machine of one core."""
+    if thread_count() < MIN_WORKERS:
+        set_thread_count(MIN_WORKERS)
 
 
 def share_cores(processes: int) -> None:

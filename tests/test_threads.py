@@ -1,5 +1,9 @@
 """How Dr.Jit shares out its lanes, and which threads torch has."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 
@@ -82,3 +86,22 @@ def test_tiles_have_the_threads_that_they_are_given(llvm) -> None:  # noqa: ANN0
         for_tiles(lambda _: both.wait(20), 2, 2)  # ends if two are at work at once
         assert thread_count() == 0
     assert thread_count() == workers > 0
+
+
+ONE_CORE = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import mi_neural_asset, mitsuba as mi
+mi.set_variant("llvm_ad_rgb")
+film = {"type": "hdrfilm", "width": 8, "height": 8}
+scene = mi.load_dict({"type": "scene", "sky": {"type": "constant"}, "sensor": {"type": "perspective", "film": film}})
+mi.Bitmap(mi.render(scene, integrator=mi.load_dict({"type": "nap_path"}), spp=1)).write(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system gives a process no core of its own")
+def test_one_core_is_enough(tmp_path) -> None:  # noqa: ANN001
+    """There Dr.Jit has one worker, which waits for itself when a picture is written."""
+    picture = tmp_path / "picture.exr"
+    subprocess.run([sys.executable, "-c", ONE_CORE, str(picture)], check=True, timeout=120)
+    assert picture.stat().st_size > 0
