@@ -226,8 +226,7 @@ def test_paths_that_are_traced_ahead_are_the_same(marble: dict) -> None:
         whole = module.Bake(marble, None, config, **settings)
         first = whole.buffer
         buffer = PathBuffer(
-            first.sampler, whole.trainer.model, whole.kind.rows, whole.center, whole.scale, config, seed=0, reciprocal=first.reciprocal,
-            device=torch.device("cpu"), ahead=ahead,
+            first.sampler, first.make_rows, config, seed=0, reciprocal=first.reciprocal, device=torch.device("cpu"), ahead=ahead
         )  # fmt: skip
         found = []
         while buffer.generation < 2:

@@ -30,6 +30,7 @@ from ..model.coordinates import coordinates
 from ..model.kinds import build, leaves_specular
 from ..model.probes import Tables
 from ..model.proxy import HULL_PLANES
+from ..occlusion import Occlusion
 from ..probes import ProbeMesh
 from ..progress import Progress
 from ..specular import lets_through
@@ -43,7 +44,8 @@ from .log import BakeLog
 from .options import OPTION_NAMES, BakeOptions
 from .presets import BakeConfig, fitted, preset
 from .preview import Preview
-from .sampler import PathSampler
+from .rows import Rows
+from .sampler import Paths, PathSampler
 from .signals import Signals
 from .trainer import NonFiniteLoss, Trainer
 from .transfer import probe_tables
@@ -162,13 +164,19 @@ class Bake:
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
         check_fits(share, model, self.options.memory, bulks=1 if self.device.type == "cpu" else 2)  # see `PathBuffer`
+        on_cpu = model if self.device.type == "cpu" else copy.deepcopy(model)
         model.to(self.device)
         self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
         self.kind = kind_of(c)
         reciprocal = c.reciprocity and c.kind == "transport" and is_reciprocal(self.description)
+        center = self.center.float()
+        occlusion = Occlusion(scene, center.tolist(), self.scale, c.model.occlusion, self._probes)
+
+        def rows(paths: Paths) -> Rows:
+            return self.kind.rows(paths, on_cpu, center, self.scale, occlusion)
+
         self.buffer = PathBuffer(
-            sampler, model, self.kind.rows, self.center, self.scale, share, seed=self.seed, reciprocal=reciprocal, device=self.device,
-            probes=self._probes, processes=self.processes,
+            sampler, rows, share, seed=self.seed, reciprocal=reciprocal, device=self.device, processes=self.processes
         )
         self.trainer = Trainer(model, self.buffer, c, self.processes)
         self.elapsed = 0.0

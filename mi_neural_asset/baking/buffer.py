@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import mitsuba as mi
 import numpy as np
@@ -18,10 +17,8 @@ from torch import Tensor
 
 from ..distributed import ALONE, Processes
 from ..interop import to_vector
-from ..model.far_field import FarField
 from ..model.transport import Transport
 from ..occlusion import Occlusion
-from ..probes import ProbeMesh
 from .presets import BakeConfig
 from .reciprocity import backwards, without_return
 from .rows import Rows
@@ -137,11 +134,8 @@ class PathBuffer:
 
     Args:
         sampler: makes the paths.
-        model: for proxy and separation.
-        rows: makes rows of paths: (paths, model, center, scale, occlusion) -> rows.
-        center, scale: the asset's frame.
+        rows: makes rows of them.
         config: how many paths at once, in which groups, of how many rows a batch is, how often each row is used; of this process.
-        probes: of the asset; may be left out.
         reciprocal: use each path backwards as often as forwards (see `mi_neural_asset.baking.reciprocity`).
         seed: of the bake.
         device: where batches are wanted.
@@ -150,16 +144,13 @@ class PathBuffer:
     """
 
     def __init__(
-        self, sampler: PathSampler, model: Transport | FarField, rows: Callable[..., Rows], center: Tensor, scale: float,
-        config: BakeConfig, *, seed: int, reciprocal: bool, device: torch.device, probes: ProbeMesh | None = None,
-        processes: Processes = ALONE, ahead: bool | None = None,
+        self, sampler: PathSampler, rows: Callable[[Paths], Rows], config: BakeConfig, *, seed: int, reciprocal: bool,
+        device: torch.device, processes: Processes = ALONE, ahead: bool | None = None,
     ) -> None:  # fmt: skip
-        self.sampler, self._model, self._center, self._scale = sampler, model, center.cpu().float(), scale
-        self._make_rows, self._size, self._batch, self._group = rows, config.buffer, config.batch, config.group
+        self.sampler, self.make_rows, self._size, self._batch, self._group = sampler, rows, config.buffer, config.batch, config.group
         self._seed, self.reciprocal, self._device, self._processes = seed, reciprocal, device, processes
-        self._thins = config.kind == "transport"
+        self._thins, self._separate_direct = config.kind == "transport", config.model.separate_direct
         self._rounds = max(1, config.reuse // 2) if reciprocal else config.reuse
-        self._occlusion = Occlusion(sampler.scene, self._center.tolist(), scale, model.config.occlusion, probes)
         self.counts = Counts()
         self.generation, self.position = 0, 0  # of the next batch
         self._order: list[Tensor] = []
@@ -176,31 +167,22 @@ class PathBuffer:
         """Held-out rows of `count` paths, the same at each call."""
         self.rest()
         paths = self.sampler.sample(count, path_seed(self._seed, 0), group=self._group)
-        return self._make_rows(paths, self._model_on_cpu, self._center, self._scale, self._occlusion).to(self._device)
-
-    @cached_property
-    def _model_on_cpu(self) -> Transport | FarField:
-        if self._model.proxy.extent.device.type == "cpu":
-            return self._model
-        copy = type(self._model)(self._model.config)
-        copy.proxy.load_state_dict(self._model.proxy.state_dict())
-        return copy
+        return self.make_rows(paths).to(self._device)
 
     def seek(self, generation: int, position: int) -> None:
         """Continue at a batch (undoes a stop: take the attributes of the same names)."""
         self.generation, self.position, self._order = generation, position, []
 
     def _training_rows(self, paths: Paths) -> Rows:
-        arguments = (self._model_on_cpu, self._center, self._scale, self._occlusion)
         if not self._thins:
-            return self._make_rows(paths, *arguments)
-        fewer, weight = thinned(paths, self._model.config.separate_direct)
-        rows = self._make_rows(fewer, *arguments)
+            return self.make_rows(paths)
+        fewer, weight = thinned(paths, self._separate_direct)
+        rows = self.make_rows(fewer)
         rows.drawn[rows.beta.amax(-1) <= 0] = weight
         if not self.reciprocal:
             return rows
         again = rows.rows((without_return(fewer) & (rows.beta.amax(-1) > 0)).nonzero()[:, 0])
-        other = self._make_rows(backwards(paths), *arguments)
+        other = self.make_rows(backwards(paths))
         other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
         for some in (again, other):
             some.drawn.zero_()
