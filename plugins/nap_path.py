@@ -52,7 +52,7 @@ the same picture wherever these fit.
 twice as fast, for transport models in coordinates around x_o.  `auto` takes it wherever it can evaluate the model.
 
 `precision="half"` renders 1.1 to 1.2 times as fast on a CPU with AVX-512 BF16 (measured on the seal of the demo), and changes the
-picture by 0.2 % or less of its mean; where it gains nothing a warning says so.
+picture by 0.0 to 0.5 % of its mean (RMS); where it gains nothing a warning says so.
 
 None is differentiable.  Surfaces that are not neural assets are treated as Mitsuba's `path` treats them; participating media
 around the assets are ignored, as by `path`.
