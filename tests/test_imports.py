@@ -40,7 +40,7 @@ ALLOWED = {
         *("torch", "mitsuba", "drjit"),
     },
     "verify": {
-        *("verify", "asset", "model", "render", "interop", "occlusion", "threads", "files", "images", "progress", "register"),
+        *("verify", "asset", "model", "splines", "render", "interop", "occlusion", "threads", "files", "images", "progress", "register"),
         "__version__",
         *("torch", "mitsuba", "drjit"),
     },
@@ -53,7 +53,7 @@ ALLOWED = {
     "layout": set(),
     "launcher": {"layout", "torch", "cupy"},
     "cuda_graphs": {"torch"},
-    "register": {"layout", "mitsuba"},
+    "register": {"layout", "threads", "mitsuba"},
     "loading": {"curve_ends", "scene_xml", "mitsuba"},
 }
 
