@@ -177,16 +177,16 @@ class PathBuffer:
         if not self._thins:
             return self.make_rows(paths)
         fewer, weight = thinned(paths, self._separate_direct)
-        rows = self.make_rows(fewer)
-        rows.drawn[rows.beta.amax(-1) <= 0] = weight
+        parts = [self.make_rows(fewer)]
+        parts[0].drawn[parts[0].beta.amax(-1) <= 0] = weight
         if not self.reciprocal:
-            return rows
-        again = rows.rows((without_return(fewer) & (rows.beta.amax(-1) > 0)).nonzero()[:, 0])
-        other = self.make_rows(backwards(paths))
-        other = other.rows((other.beta.amax(-1) > 0).nonzero()[:, 0])
-        for some in (again, other):
-            some.drawn.zero_()
-        return joined([rows, again, other])
+            return parts[0]
+        for some in (paths.rows(without_return(paths).nonzero()[:, 0]), backwards(paths)):
+            rows = self.make_rows(some)  # which puts them in an order of its own
+            rows = rows.rows((rows.beta.amax(-1) > 0).nonzero()[:, 0])
+            rows.drawn.zero_()
+            parts.append(rows)
+        return joined(parts)
 
     def _trace(self, generation: int) -> tuple[Paths, Rows]:
         """The paths of a generation and their rows, on the CPU."""
