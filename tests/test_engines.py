@@ -99,7 +99,7 @@ def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001
             agree(everything(fused, lanes, some, theirs), theirs)
 
 
-@pytest.mark.parametrize("copies", [4, 7])
+@pytest.mark.parametrize("copies", [pytest.param(2, marks=pytest.mark.slow), 4, 7])
 def test_exits_that_share_a_hit_are_those_of_hits_alone(llvm, copies: int) -> None:  # noqa: ANN001
     """Several exits of each hit, by both engines: the same as of as many hits at the same place."""
     from mi_neural_asset.fused.tiles import LANES

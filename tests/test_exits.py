@@ -332,7 +332,7 @@ def agree(mi, kind: str, weights: str, seed: int, spp: int = 32, several: list[d
         assert_same_mean(other, means[-1], RUNS)
 
 
-@pytest.mark.parametrize("kind", ["envmap", "directional", "many"])
+@pytest.mark.parametrize("kind", [pytest.param("sphere", marks=pytest.mark.slow), "envmap", "directional", "many"])
 def test_pairs_of_techniques_agree(llvm, kind: str) -> None:  # noqa: ANN001
     agree(llvm, kind, random_asset("pairs", seed=2), 0, spp=48)
 

@@ -89,10 +89,11 @@ def test_words_of_two_numbers_are_read_as_they_are(llvm, knots: int, periodic: b
     from drjit.llvm import Float, UInt32
 
     from mi_neural_asset.fused.tiles import memory_of
-    from mi_neural_asset.splines.llvm import PACKET, Spline
+    from mi_neural_asset.splines.llvm import Spline, packet_size
     from mi_neural_asset.splines.plain import raw_size
 
-    lanes, size = 3000, 2 * PACKET * -(-raw_size(knots, periodic) // (2 * PACKET))
+    lanes, packet = 3000, packet_size(half=True)
+    size = packet * -(-raw_size(knots, periodic) // packet)
     raw = (3 * torch.randn(lanes, size, generator=torch.Generator().manual_seed(knots))).bfloat16()
     z = Float(torch.rand(lanes, generator=torch.Generator().manual_seed(1)))
     row = dr.arange(UInt32, lanes)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,12 +283,16 @@ def test_without_kernels_plain_torch_does_it_and_says_so_once(host, monkeypatch,
     assert ("ModuleNotFoundError" in text) if trouble == "no CuPy" else ("RuntimeError: nvrtc: error: no such architecture\n" in text)
 
 
-def test_half_raw_numbers_are_widened_for_the_plain_twin():
+@pytest.mark.parametrize("twin", [nullcontext, splines.only_plain])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_raw_numbers_are_widened_on_the_cpu(dtype, twin):
     case = Case(16, False, True, torch.float16)
-    s, raw = case.at, case.raw[case.chosen]
-    assert torch.equal(splines.log_density(s, raw, 16, False), plain.log_density(s, raw.float(), 16, False))
-    z = splines.sample(s, case.raw, 16, False, case.channel)
-    assert torch.equal(z, plain.sample_channel(s, case.raw.float(), 16, False, case.channel))
+    s, raw = case.at, case.raw.to(dtype)
+    chosen = raw[case.chosen]
+    with twin():
+        assert torch.equal(splines.log_density(s, chosen, 16, False), splines.log_density(s, chosen.float(), 16, False))
+        z = splines.sample(s, raw, 16, False, case.channel)
+        assert torch.equal(z, splines.sample(s, raw.float(), 16, False, case.channel))
 
 
 def test_wrong_shapes_never_reach_a_kernel():

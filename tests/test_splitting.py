@@ -67,11 +67,12 @@ def test_hits_without_an_exit_are_black(llvm) -> None:  # noqa: ANN001
     assert integrator.statistics.exits == 0.125 and integrator.statistics.events == lit.size
 
 
-def test_measured_variances_are_those_of_pictures(llvm) -> None:  # noqa: ANN001
+@pytest.mark.parametrize("chosen", [(0.125, 2), pytest.param((0.5,), marks=pytest.mark.slow)], ids=str)
+def test_measured_variances_are_those_of_pictures(llvm, chosen: tuple[float, ...]) -> None:  # noqa: ANN001
     """All pixels of a small picture are asked, as many samples each as it has."""
     scene = scene_of(llvm, random_asset("told", seed=7), "area")
     found = told(llvm, scene)
-    for exits in (0.125, 2):
+    for exits in chosen:
         values = pictures(llvm, scene, runs=16, seed=300, exits=exits).mean(-1)
         real = SPP * values.var(0, ddof=1).mean()
         assert found.variance(exits) == pytest.approx(real, rel=0.35), exits

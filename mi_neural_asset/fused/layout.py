@@ -15,7 +15,7 @@ from ..model.encoding import Grid
 from ..model.flow import PERIODIC
 from ..model.probes import AZIMUTHS, BANDS, CHANNELS
 from ..model.transport import Transport
-from ..splines.llvm import MAX_KNOTS, PACKET
+from ..splines.llvm import MAX_KNOTS, packet_size
 from ..splines.plain import raw_size
 from . import tables
 from .tables import words
@@ -95,7 +95,7 @@ class Layout:
 
     def spline(self, j: int) -> int:
         """Numbers from the beginning of one spline of step j (0 to 3) to that of the next: the raw ones, filled up to whole packets."""
-        packet = 2 * PACKET if self.half else PACKET
+        packet = packet_size(self.half)
         return packet * -(-raw_size(self.knots, PERIODIC[j]) // packet)
 
     def raw(self, j: int) -> int:

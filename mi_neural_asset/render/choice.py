@@ -38,13 +38,13 @@ def engine_for(module: torch.nn.Module, device: str, name: str, precision: str =
         ValueError: `drjit` cannot evaluate it; the message says why.
     """
     hindered, half = hindrance(module, device), precision == "half"
+    if half and torch.device(device).type == "cpu":
+        _warn_of_slow_products()
     if name == "drjit" and hindered:
         raise ValueError(f'nap_path: engine "drjit" {hindered}; use "auto" or "torch"')
     if name != "torch" and not hindered:
         from .fused_engine import FusedEngine
 
-        if half:
-            _warn_of_slow_products()
         return FusedEngine(module, half)
     module = in_half(module, device) if half else module
     if isinstance(module, FarField):

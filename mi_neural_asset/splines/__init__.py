@@ -1,6 +1,6 @@
 """Monotone rational-quadratic splines straight from raw network outputs, by the fastest twin that fits the tensors.
 
-`llvm`: one Dr.Jit kernel on the CPU, raw numbers in float32, or in bfloat16 without gradients.  `cuda`: one CUDA kernel on a GPU, raw
+`llvm`: one Dr.Jit kernel on the CPU, raw numbers in float32, narrower ones being widened before.  `cuda`: one CUDA kernel on a GPU, raw
 numbers in float32 or float16, where CuPy is installed; without it the plain twin does it, and says so once.  Everything else (other
 types and devices, gradients with respect to the position) is done by the plain twin, `mi_neural_asset.splines.plain`, which is the
 reference.
@@ -40,7 +40,7 @@ def _fast_twin(x: Tensor, raw: Tensor, knots: int) -> ModuleType | None:
         return None
     if torch.is_grad_enabled() and x.requires_grad:
         return None
-    if raw.device.type == "cpu" and (raw.dtype == torch.float32 or (raw.dtype == torch.bfloat16 and not raw.requires_grad)):
+    if raw.device.type == "cpu" and raw.dtype == torch.float32:
         from . import llvm
 
         return llvm if knots <= llvm.MAX_KNOTS else None
@@ -54,6 +54,11 @@ def _fast_twin(x: Tensor, raw: Tensor, knots: int) -> ModuleType | None:
 def _widened(raw: Tensor, x: Tensor) -> Tensor:
     """Raw numbers in at least the positions' type: float16 holds too few digits for edges of bins."""
     return raw.to(torch.promote_types(raw.dtype, x.dtype))
+
+
+def _as_read(raw: Tensor, x: Tensor) -> Tensor:
+    """Raw numbers as the kernels of their device read them: those of a GPU widen them themselves."""
+    return raw if raw.is_cuda else _widened(raw, x)
 
 
 def _check(x: Tensor, raw: Tensor, knots: int, periodic: bool, channels: tuple[int, ...] = ()) -> None:
@@ -70,6 +75,7 @@ def log_density(s: Tensor, raw: Tensor, knots: int, periodic: bool) -> Tensor:
         ValueError: the shapes do not fit.
     """
     _check(s, raw, knots, periodic)
+    raw = _as_read(raw, s)
     twin = _fast_twin(s, raw, knots)
     if twin is None:
         return plain.log_density(s, _widened(raw, s), knots, periodic)
@@ -102,6 +108,7 @@ def sample(z: Tensor, raw: Tensor, knots: int, periodic: bool, channel: Tensor) 
     _check(z, raw, knots, periodic, raw.shape[1:2])
     if channel.shape != z.shape:
         raise ValueError(f"spline: expected one channel for each of {list(z.shape)} values, got {list(channel.shape)}")
+    raw = _as_read(raw, z)
     twin = _fast_twin(z, raw, knots)
     if twin is None:
         return plain.sample_channel(z, _widened(raw.detach(), z), knots, periodic, channel)

@@ -137,6 +137,11 @@ def _search(
     return index, edge, edge_other, size, size_other
 
 
+def packet_size(half: bool) -> int:
+    """Numbers that are gathered at once: a word holds two bfloat16."""
+    return 2 * PACKET if half else PACKET
+
+
 def _halves(word: UInt32) -> list[Float]:
     """The two bfloat16 of a word: each is the upper half of a float32."""
     return [dr.reinterpret_array(Float, bits) for bits in (word << 16, word & 0xFFFF0000)]
@@ -161,7 +166,7 @@ class Spline:
     @property
     def _packets(self) -> int:
         """Of a spline; 0: its numbers are read one at a time."""
-        numbers = 2 * PACKET if self._half else PACKET
+        numbers = packet_size(self._half)
         return 0 if self.size % numbers else self.size // numbers
 
     @property
@@ -172,11 +177,9 @@ class Spline:
         """The first numbers."""
         if not self._packets:
             return [dr.gather(Float, self.raw, self.row * self.size + k) for k in range(count)]
-        if self._half:
-            packets = [dr.gather(Array4u, self.raw, self.row * self._packets + k) for k in range(-(-count // (2 * PACKET)))]
-            return [x for packet in packets for word in packet for x in _halves(word)][:count]
-        packets = [dr.gather(Array4f, self.raw, self.row * self._packets + k) for k in range(-(-count // PACKET))]
-        return [x for packet in packets for x in packet][:count]
+        kind, number = Array4u if self._half else Array4f, -(-count // packet_size(self._half))
+        words = [word for k in range(number) for word in dr.gather(kind, self.raw, self.row * self._packets + k)]
+        return ([x for word in words for x in _halves(word)] if self._half else words)[:count]
 
     def _raw_slope(self, k: UInt32) -> Float:
         place = self.row * self.size + 2 * self.knots + k
@@ -346,8 +349,8 @@ class _LogDensity(torch.autograd.Function):
 
 
 def _array(tensor: Tensor) -> Float:
-    """A tensor's memory as a flat array of float32."""
-    return Float(tensor.detach().float().reshape(-1))
+    """A tensor's memory as a flat array."""
+    return Float(tensor.detach().reshape(-1))
 
 
 def _with_gradient(s: Tensor, raw: Tensor, weight: Tensor, knots: int, periodic: bool) -> tuple[Tensor, Tensor]:

@@ -92,24 +92,24 @@ def _integrate(model: Transport, j: int, s: Tensor, raw: Tensor) -> tuple[Tensor
     row = torch.arange(n)[:, None].expand(-1, edges.shape[1] - 1).reshape(-1)
     left, right = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
 
-    def rule(left: Tensor, right: Tensor) -> Tensor:
+    def rule(row: Tensor, left: Tensor, right: Tensor) -> Tensor:
         nodes = torch.stack([left + g * (right - left) for g in GAUSS], -1).float()
         density = model.flow.log_density(j, nodes, raw[row][:, None].expand(-1, len(GAUSS), -1))
         return density.double().exp().mean(-1) * (right - left)
 
-    sums = torch.zeros(2, n, dtype=torch.float64)
+    sums, whole = torch.zeros(2, n, dtype=torch.float64), rule(row, left, right)
     for halvings in range(HALVINGS + 1):
         middle = (left + right) / 2
-        halves = rule(left, middle), rule(middle, right)
-        integral = halves[0] + halves[1]
-        rough = (integral - rule(left, right)).abs() > TOLERANCE if halvings < HALVINGS else torch.zeros(len(row), dtype=torch.bool)
+        halves = torch.stack([rule(row, left, middle), rule(row, middle, right)])
+        integral = halves.sum(0)
+        rough = ((integral - whole).abs() > TOLERANCE) & (halvings < HALVINGS)
         counted = integral * ~rough
         sums[0].index_add_(0, row, counted * (right <= s.clamp(0, 1).double()[row]))
         sums[1].index_add_(0, row, counted)
-        left, middle, right, row = (value[rough] for value in (left, middle, right, row))
-        left, right, row = torch.cat([left, middle]), torch.cat([middle, right]), row.repeat(2)
-        if not len(row):
+        if not rough.any():
             break
+        left, middle, right, row = (value[rough] for value in (left, middle, right, row))
+        left, right, row, whole = torch.cat([left, middle]), torch.cat([middle, right]), row.repeat(2), halves[:, rough].flatten()
     return sums[0], sums[1]
 
 
