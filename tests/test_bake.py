@@ -80,6 +80,24 @@ def test_stopped_bake_continues_to_the_same_weights(marble: dict, tmp_path: Path
     assert not (tmp_path / "parts.checkpoint").exists()
 
 
+def test_what_a_budget_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long bakes of the preview have more rows a step; tables are made of as many paths as the budget allows."""
+    from mi_neural_asset.baking.bake import _config
+    from mi_neural_asset.baking.presets import LONG_STEPS, PRESETS, BakeConfig, paths_of_tables
+
+    monkeypatch.setitem(PRESETS, "preview", BakeConfig())
+
+    def rows(name: str = "preview", kind: str = "transport", steps: int | None = None, minutes: float | None = None) -> int:
+        return _config(name, steps, {}, kind, minutes).batch
+
+    assert rows() == rows(minutes=8) == rows(steps=LONG_STEPS) == 8192
+    assert rows(minutes=7.9) == rows(steps=LONG_STEPS - 1) == rows(kind="far_field") == rows(kind="far_field", minutes=60) == 4096
+    assert rows("standard", minutes=2) == rows("standard", minutes=60) == 12288 and rows("paper") == 32768
+
+    for steps, minutes, paths in ((None, 60, 1 << 23), (None, 6, 1 << 22), (400, None, 100 * 4096), (None, None, 1 << 23), (1, None, 1024)):
+        assert paths_of_tables(_config("preview", steps, {}, "transport", minutes), minutes) == paths
+
+
 def test_checkpoint_of_another_bake_is_refused(marble: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mi_neural_asset.baking import bake as module
     from mi_neural_asset.baking.checkpoint import CheckpointError

@@ -124,11 +124,62 @@ def test_some_paths_stand_for_many(llvm, monkeypatch) -> None:  # noqa: ANN001
 
     here, there = [0.3, 0.2, 1.0], [0.3, -1.0, -0.2]
     near, full = known_tables(llvm, system_of("local"), here, there, [1.0, 1.0, 1.0], paths=300)
-    monkeypatch.setattr(transfer, "MOST_PATHS", 16)
+    monkeypatch.setattr(transfer, "MOST_PATHS", 4)
     some = known_tables(llvm, system_of("local"), here, there, [1.0, 1.0, 1.0], paths=300)[1]
     probe = near(here)
-    assert not torch.equal(some.density[probe], full.density[probe])
+    assert not torch.equal(some.density, full.density)
     assert (some.density[probe] - full.density[probe]).abs().mean() < 0.05
+
+
+def some_crossings(count: int):  # noqa: ANN201
+    """Between 4 probes that are entered and 50 that are left, with light ones among them."""
+    from mi_neural_asset.baking.transfer import _Crossings
+
+    random = torch.Generator().manual_seed(7)
+    enters, leaves = (torch.randint(n, (count,), generator=random, dtype=torch.int32) for n in (4, 50))
+    offset, normal = torch.randn(2, count, 3, generator=random)
+    beta = torch.rand(count, 3, generator=random) ** 4 / (1 + leaves[:, None])
+    return _Crossings(enters, leaves, offset, torch.nn.functional.normalize(normal, dim=-1), beta)
+
+
+def test_paths_between_the_same_probes_become_one() -> None:
+    """Two ways to one number: dense sums over all pairs."""
+    all_ = some_crossings(3000)
+    merged = all_.merged()
+    enters, leaves, offset, normal, beta = merged.columns
+    pairs = enters * 50 + leaves
+    assert len(merged) == 200 and torch.equal(pairs, torch.arange(200, dtype=torch.int32)) and len(all_) == 3000
+    mean = all_.columns[4].mean(-1)
+    for k in (0, 77, 199):
+        own = (all_.columns[0] * 50 + all_.columns[1]) == k
+        torch.testing.assert_close(beta[k], all_.columns[4][own].sum(0))
+        torch.testing.assert_close(offset[k], (mean[own, None] * all_.columns[2][own]).sum(0) / mean[own].sum())
+        way = (mean[own, None] * all_.columns[3][own]).sum(0)
+        torch.testing.assert_close(normal[k], way / way.norm())
+    torch.testing.assert_close(merged.weights(4), all_.weights(4))
+    for again, once in zip(merged.merged().columns, merged.columns, strict=True):
+        torch.testing.assert_close(again, once)
+
+
+def test_thinning_keeps_sums(monkeypatch) -> None:  # noqa: ANN001
+    """About as many are left as wanted, the heavy ones as they are; the mean over many draws is the whole (z-test, 4 probes and 3
+    channels).
+    """
+    from mi_neural_asset.baking import transfer
+
+    merged = some_crossings(3000).merged()
+    untouched = merged.thinned(torch.Generator().manual_seed(1))
+    for kept, given in zip(untouched.columns, merged.columns, strict=True):
+        assert torch.equal(kept, given)
+    monkeypatch.setattr(transfer, "MOST_PATHS", 10)
+    draws = [merged.thinned(torch.Generator().manual_seed(k)) for k in range(400)]
+    counts = torch.tensor([[(d.columns[0] == j).sum() for j in range(4)] for d in draws]).double()
+    assert (counts <= 11).all() and (counts.mean(0) > 5).all()
+    heaviest = merged.columns[4].mean(-1).argmax()
+    assert all((d.columns[4] == merged.columns[4][heaviest]).all(-1).any() for d in draws)
+    sums = torch.stack([d.weights(4) for d in draws]).double()
+    z = (sums.mean(0) - merged.weights(4)) / (sums.std(0) / 400**0.5)
+    assert z.abs().max() < 3.6  # 12 tests, p < 0.004 together
 
 
 def test_light_crosses_a_thin_slab(llvm) -> None:  # noqa: ANN001

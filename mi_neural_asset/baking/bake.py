@@ -42,7 +42,7 @@ from .footprint import check_fits
 from .kinds import kind_of
 from .log import BakeLog
 from .options import OPTION_NAMES, BakeOptions
-from .presets import BakeConfig, fitted, preset
+from .presets import BakeConfig, budgeted, fitted, paths_of_tables, preset
 from .preview import Preview
 from .rows import Rows
 from .sampler import Paths, PathSampler
@@ -96,7 +96,7 @@ def bake(
         if value is not None and not value > 0:
             raise ValueError(f"bake: {name} must be positive, got {value}")
     options = dataclasses.replace(options or BakeOptions(), **{name: more.pop(name) for name in OPTION_NAMES if name in more})
-    config = _config(preset, steps, more, kind)
+    config = _config(preset, steps, more, kind, minutes)
     run = processes.together(lambda: Bake(
         scene, out, config, minutes=minutes, seed=seed, device=device, progress=progress, only=only, options=options, processes=processes,
         given=more,
@@ -104,9 +104,8 @@ def bake(
     return run.run(resume)
 
 
-def _config(name: str, steps: int | None, model: dict[str, Any], kind: str = "transport") -> BakeConfig:
-    config = preset(name, kind, **model)
-    return config if steps is None else dataclasses.replace(config, steps=int(steps))
+def _config(name: str, steps: int | None, model: dict[str, Any], kind: str = "transport", minutes: float | None = None) -> BakeConfig:
+    return budgeted(name, preset(name, kind, **model), minutes, steps)
 
 
 class Bake:
@@ -163,7 +162,8 @@ class Bake:
         if model.proxy.kind == "hull":
             planes = half_spaces(self.description, self.center.tolist(), self.scale, HULL_PLANES)
             model.proxy.planes.copy_(torch.as_tensor(planes))
-        check_fits(share, model, self.options.memory, bulks=1 if self.device.type == "cpu" else 2)  # see `PathBuffer`
+        told = dataclasses.replace(share, probe_paths=paths_of_tables(c, self.minutes))
+        check_fits(told, model, self.options.memory, bulks=1 if self.device.type == "cpu" else 2)  # see `PathBuffer`
         on_cpu = model if self.device.type == "cpu" else copy.deepcopy(model)
         model.to(self.device)
         self._probes = ProbeMesh(self.description.shapes, self.center, self.scale, c.model.probes) if c.model.probes else None
@@ -187,8 +187,7 @@ class Bake:
             return None
         self.progress.update(self._fraction(), "filling the probes' tables")
         c = self.config
-        fewer = c.probe_paths * self.minutes / 5 if self.minutes is not None else c.steps * c.batch / 4
-        count, bulk, buffer = min(c.probe_paths, max(1, int(fewer))), c.share(self.processes.size).buffer, self.buffer
+        count, bulk, buffer = paths_of_tables(c, self.minutes), c.share(self.processes.size).buffer, self.buffer
         placed = coordinates(c.model.coordinates, copy.deepcopy(self.trainer.model.proxy).cpu())
         return probe_tables(self._probes, placed, buffer.sampler, count, bulk, self.seed, buffer.reciprocal, self.processes)
 

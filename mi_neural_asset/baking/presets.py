@@ -20,7 +20,7 @@ class BakeConfig:
     kind: str = "transport"  # of the model: "transport", or "far_field" (the baseline)
     group: int = 1  # paths of each viewer's ray (far field: from them values of F' are made)
     cap: float = 0.0  # far field: half-angle of the caps over which F' is averaged, degrees
-    steps: int = 12000  # optimisation steps
+    steps: int = 5000  # optimisation steps
     batch: int = 4096  # paths of non-zero throughput a step
     learning_rate: float = 4e-3  # Adam's, at its peak
     matrix_rate: float = 0.03  # Muon's, for hidden matrices, at its peak; 0: Adam for all
@@ -31,7 +31,7 @@ class BakeConfig:
     reuse: int = 2  # how often each path (far field: each value) is used
     reciprocity: bool = True  # transport: half of these times backwards, where scattering is the same both ways
     validation: int = 1 << 16  # held-out paths
-    probe_paths: int = 1 << 21  # for the tables of the probes; a short bake takes fewer
+    probe_paths: int = 1 << 23  # for the tables of the probes; a short bake takes fewer
 
     def __post_init__(self) -> None:
         if self.kind == "far_field" and not (self.group > 1 and 0 < self.cap < 90):
@@ -63,11 +63,16 @@ PRESETS: dict[str, BakeConfig] = {
 }
 
 
+# Rows of a step of a preset's long bakes: more steps teach more at first, more rows later (docs/ablation.md).
+LONG_BATCH = {"preview": 8192}
+LONG_MINUTES, LONG_STEPS = 8.0, 4000  # a bake of so much is long
+PROBE_MINUTES = 12.0  # a bake of so much has all paths for the tables
+
 FIBRES_OCCLUSION = 4  # directions of distances: rays among fibres are dear, and more of them say little (docs/ablation.md)
 
 # What a preset changes for the far field: sizes as in the paper's Sec. 4.1 or in proportion, and data of many paths a value.
 FAR_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4}),
+    "preview": ({"depth": 8, "knots": 16, "albedo_width": 32}, {"group": 64, "cap": 8.0, "reuse": 4, "steps": 12000}),
     "standard": ({"depth": 8, "knots": 16, "albedo_width": 48}, {"group": 256, "cap": 5.0, "reuse": 8, "buffer": 1 << 20}),
     "paper": ({"depth": 8, "knots": 16, "albedo_width": 64}, {"group": 4096, "cap": 2.0, "reuse": 32, "buffer": 1 << 24}),
 }
@@ -89,6 +94,22 @@ def preset(name: str, kind: str = "transport", **model: Any) -> BakeConfig:  # n
         sizes, data = FAR_FIELD[name]
         config, model = dataclasses.replace(config, kind=kind, **data), {**sizes, **model, "probes": 0}
     return dataclasses.replace(config, kind=kind, model=dataclasses.replace(config.model, **model))
+
+
+def budgeted(name: str, config: BakeConfig, minutes: float | None, steps: int | None) -> BakeConfig:
+    """The preset `name` for a budget: so many minutes, or so many steps (None for both: the preset's own)."""
+    if steps is not None:
+        config = dataclasses.replace(config, steps=int(steps))
+    long = config.steps >= LONG_STEPS if minutes is None else minutes >= LONG_MINUTES
+    if long and config.kind == "transport" and name in LONG_BATCH:
+        config = dataclasses.replace(config, batch=LONG_BATCH[name])
+    return config
+
+
+def paths_of_tables(config: BakeConfig, minutes: float | None) -> int:
+    """For the tables of the probes, no more than are worth their time in so many minutes, or in the steps."""
+    paths = config.steps * config.batch / 4 if minutes is None else config.probe_paths * minutes / PROBE_MINUTES
+    return min(config.probe_paths, max(1, int(paths)))
 
 
 def fitted(config: BakeConfig, description: Description, given: Collection[str] = ()) -> BakeConfig:

@@ -8,7 +8,7 @@ proxy, it adds
     beta E_k(w) / (integral of E_k)  |n_u . w| / r^2  |du / ds|,     r w = u - x_i,
 
 and w - d, the departure of its w_i, weighted by the same.  x_i is taken relative to x_o, so that a table is seen from the
-probe itself, however near the proxy is.
+probe itself, however near the proxy is.  Paths between the same two probes say almost the same, and become one before.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from .reciprocity import backwards
 from .sampler import Paths, PathSampler
 from .visibility import Visibility
 
+AT_LEAST = 1 << 20  # paths: fewer do not become one with those before
 OWN_VIEW = 20.0  # paths that a probe's own view stands for: all there is where no path enters
-MOST_PATHS = 256  # of a probe; of more, some stand for all
+MOST_PATHS = 512  # of a probe, those that are alike counted once; of more, some stand for all
 LEAST_VIEW = 0.02  # integrals of E below are this large: a path that leaves out of a narrow gap says little
 LEAST_DISTANCE = 0.02  # between x_i and u, in radii
 LEAST_COSINE = 1e-3
@@ -57,14 +58,17 @@ def probe_tables(
     if not len(mesh.points):
         return Tables.empty()
     visibility = Visibility(mesh, sampler.scene)
-    found = [_Crossings.none()]
+    found, new = _Crossings.none(), []
     for k, start in list(enumerate(range(0, count, bulk)))[processes.rank :: processes.size]:
-        numbers = np.random.SeedSequence([seed, STREAM, k]).generate_state(2)
-        paths = sampler.sample(min(bulk, count - start), int(numbers[0]))
-        random = torch.Generator().manual_seed(int(numbers[1]))
-        found += [_Crossings.of(some, mesh, random) for some in ((paths, backwards(paths)) if reciprocal else (paths,))]
-    own = _Crossings.own(mesh) if processes.rank == 0 else _Crossings.none()
-    crossings = _Crossings.joined([own, _Crossings.joined(found).thinned()]).ordered()
+        paths = sampler.sample(min(bulk, count - start), _number(seed, k, 0))
+        random = torch.Generator().manual_seed(_number(seed, k, 1))
+        new += [_Crossings.of(some, mesh, random) for some in ((paths, backwards(paths)) if reciprocal else (paths,))]
+        if sum(map(len, new)) > max(len(found) / 2, AT_LEAST):
+            found, new = _Crossings.joined([found, *new]).merged(), []
+    found = _Crossings.joined([found, *new])
+    found = _Crossings.joined([_Crossings(*columns) for columns in processes.gather(found.columns)]).merged()
+    found = found.thinned(torch.Generator().manual_seed(_number(seed, count, 0)))
+    crossings = _Crossings.joined([_Crossings.own(mesh), found]).ordered().share(processes.rank, processes.size)
     average = Average(mesh)
     weights = average(processes.sum(crossings.weights(len(mesh.points))))
     sums, departures = (average(processes.sum(some).flatten(1)) for some in _sums(mesh, coordinates, visibility, crossings))
@@ -72,6 +76,11 @@ def probe_tables(
     departures = departures.unflatten(1, (BANDS // POOL, AZIMUTHS // POOL, 5))
     weight = departures[..., :1].clamp_min(1e-12)
     return Tables(rings, departures[..., 1:4] / weight, (departures[..., 4:] / weight).sqrt()[..., 0])
+
+
+def _number(seed: int, k: int, which: int) -> int:
+    """Seed of one purpose within bulk k."""
+    return int(np.random.SeedSequence([seed, STREAM, k]).generate_state(2)[which])
 
 
 class _Crossings:
@@ -110,6 +119,9 @@ class _Crossings:
         parts.clear()
         return cls(*(torch.cat(columns.pop(0)) for _ in range(len(columns))))
 
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
     def weights(self, probes: int) -> Tensor:
         """Sums of throughput, [P, CHANNELS]."""
         enters, *_, beta = self.columns
@@ -120,15 +132,34 @@ class _Crossings:
         order = self.columns[0].argsort(stable=True)
         return _Crossings(*(column[order] for column in self.columns))
 
-    def thinned(self) -> _Crossings:
-        """At most `MOST_PATHS` of each probe, the first ones, for all of it."""
-        order = self.columns[0].argsort(stable=True)
-        enters = self.columns[0][order]
-        counts = torch.bincount(enters)
-        before = torch.arange(len(enters)) - (counts.cumsum(0) - counts)[enters]  # of the same probe
-        enters, leaves, offset, normal, beta = (column[order[before < MOST_PATHS]] for column in self.columns)
-        more = (counts / counts.clamp(1, MOST_PATHS)).float()
-        return _Crossings(enters, leaves, offset, normal, beta * more[enters, None])
+    def share(self, rank: int, size: int) -> _Crossings:
+        """Those of every so many probes."""
+        return self if size == 1 else _Crossings(*(column[self.columns[0] % size == rank] for column in self.columns))
+
+    def merged(self) -> _Crossings:
+        """One for all between the same two probes, with the sum of their throughput; in the order of the probes where they enter."""
+        enters, leaves, offset, normal, beta = self.columns
+        pair, which = torch.unique((enters.long() << 32) | leaves.long(), return_inverse=True)
+        weight = beta.mean(-1, keepdim=True)
+
+        def sums(values: Tensor) -> Tensor:  # whatever the order
+            return torch.zeros(len(pair), values.shape[1], dtype=torch.float64).index_add_(0, which, values.double())
+
+        offset, normal = sums(weight * offset) / sums(weight), torch.nn.functional.normalize(sums(weight * normal), dim=-1)
+        return _Crossings((pair >> 32).int(), pair.int(), offset.float(), normal.float(), sums(beta).float())
+
+    def thinned(self, random: torch.Generator) -> _Crossings:
+        """Of probes that have more than `MOST_PATHS`, about so many: by chance, the heavier the likelier, and as heavy as the chance was
+        small.  Chances are evenly spread (systematic sampling), so that the sum of a probe hardly changes.
+        """
+        enters, *_, beta = self.columns
+        weight, counts = beta.mean(-1), torch.bincount(enters)
+        least = torch.zeros(len(counts)).index_add_(0, enters, weight) / MOST_PATHS  # so heavy is always kept
+        chance = torch.where(counts[enters] > MOST_PATHS, weight / least[enters], 1).clamp_max(1)
+        place = chance.double().cumsum(0) + torch.rand(1, generator=random, dtype=torch.float64)
+        kept = place.floor() > (place - chance).floor()
+        *columns, beta = (column[kept] for column in self.columns)
+        return _Crossings(*columns, beta / chance[kept, None])
 
 
 def _sums(mesh: ProbeMesh, coordinates: PaperCoordinates, visibility: Visibility, crossings: _Crossings) -> tuple[Tensor, Tensor]:
