@@ -160,6 +160,7 @@ class PathTracer:
                 si = dr.select(lanes.straight, self._skip_emitters(ray, lanes.straight).compute_surface_interaction(ray), si)
             return si
 
+        draw = randoms.of(lanes.index, depth, "surface")  # evaluated here: later, what is added to pictures would trace the rays once more
         si = intersect(lanes.ray)
         if self._volumes:
             lanes.ray, lanes.gap, si = self._volumes.meet(lanes.ray, lanes.gap, si, intersect)
@@ -172,7 +173,7 @@ class PathTracer:
             model = instance = mi.UInt32(0)
             neural = mi.Bool(False)
         surface = active & (~neural | self._separates(model, volumes=False))
-        step, null = self._surface_step(lanes, si, surface, randoms.of(lanes.index, depth, "surface"), gathered)
+        step, null = self._surface_step(lanes, si, surface, draw, gathered)
         gathered.meet(lanes.index, si.is_valid() & (neural | ~null))
         further: list[Lanes | None] = []
         if len(self.assets):
