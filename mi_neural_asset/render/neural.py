@@ -9,7 +9,7 @@ directions at u_i, so that their weights add up to one: the emitter's density of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import drjit as dr
@@ -50,13 +50,24 @@ class Continuation:
 
 @dataclass
 class Statistics:
-    """Counters over a render."""
+    """Counters over a render; those of `count` are up to date once `settle` was called."""
 
     exits: float = 0  # of each hit of a camera ray; below 1: at this share of them; 0: paths do not fork
     events: int = 0  # neural scattering events
     projected: int = 0  # sampled incident rays that were projected back
     missed: int = 0  # of these, how many did not meet the asset
     invalid: int = 0  # paths that were ended because a weight or a direction was not finite
+    _waiting: list[tuple[str, mi.UInt32]] = field(default_factory=list, repr=False)
+
+    def count(self, name: str, found: mi.Bool) -> None:
+        """Add the number of lanes with `found` to a counter, without waiting for it."""
+        self._waiting.append((name, dr.count(found)))
+
+    def settle(self) -> None:
+        """Wait for all that was counted."""
+        for name, number in self._waiting:
+            setattr(self, name, getattr(self, name) + int(number[0]))
+        self._waiting.clear()
 
     @property
     def miss_rate(self) -> float:
@@ -218,5 +229,5 @@ class NeuralEvent(AssetEvent):
         result = Continuation(start, frames.to_world(w), mi.Spectrum(weight), density, frames.point_to_world(u), lobe, gap)
         dr.eval(result, met)  # together: each evaluation traces the rays
         self._statistics.projected += dr.width(lanes)
-        self._statistics.missed += int(dr.count(~met)[0])
+        self._statistics.count("missed", ~met)
         return result

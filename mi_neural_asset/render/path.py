@@ -149,6 +149,7 @@ class PathTracer:
             with busy_workers(dr.width(lanes.index)):
                 lanes = self._bounce(depth, lanes, randoms, gathered)
             depth += 1
+        self.statistics.settle()
         return gathered
 
     def _bounce(self, depth: int, lanes: Lanes, randoms: Randoms, gathered: Gathered) -> Lanes:
@@ -160,7 +161,9 @@ class PathTracer:
                 si = dr.select(lanes.straight, self._skip_emitters(ray, lanes.straight).compute_surface_interaction(ray), si)
             return si
 
-        draw = randoms.of(lanes.index, depth, "surface")  # evaluated here: later, what is added to pictures would trace the rays once more
+        plays = depth + 1 >= options.rr_depth
+        # evaluated here: later, what is added to pictures would trace the rays once more
+        draw, roulette = randoms.of(lanes.index, depth, "surface"), plays and randoms.of(lanes.index, depth, "roulette")
         si = intersect(lanes.ray)
         if self._volumes:
             lanes.ray, lanes.gap, si = self._volumes.meet(lanes.ray, lanes.gap, si, intersect)
@@ -183,7 +186,9 @@ class PathTracer:
                 if dr.width(chosen):
                     further.append(self._neural_step(number, chosen, depth, lanes, si, instance, step, randoms, gathered))
         alive = active & (~neural | self._separates(model, volumes=True))
-        return self._survivors(depth, step, alive, further, randoms, gathered.branches.rays)
+        going = [(step, alive, roulette)]
+        going += [(part, mi.Bool(True), plays and randoms.of(part.index, depth, "roulette")) for part in further if part]
+        return self._survivors(going, gathered.branches.rays)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
         helper = mi.load_dict({"type": "path", "hide_emitters": True}, parallel=False)
@@ -357,32 +362,37 @@ class PathTracer:
             **not_from_an_asset(width) | {"gap": c.gap},
         )  # fmt: skip
 
-    def _survivors(
-        self, depth: int, step: Lanes, alive: mi.Bool, further: list[Lanes | None], randoms: Randoms, rays: int
-    ) -> Lanes:  # fmt: skip
-        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted; `further`: lanes beside `step`.
+    def _survivors(self, going: list[tuple[Lanes, mi.Bool, Spread | bool]], rays: int) -> Lanes:
+        """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted.
 
         A bounce of a few paths takes as long as one of thousands: so fewer of them go on.
+
+        Args:
+            going: lanes, which of them are alive, and numbers for the roulette (False: nobody plays); behind the first all are alive.
+            rays: of the camera.
         """
-        dr.eval(step, alive)
-        parts = [take(step, dr.compress(alive)), *(part for part in further if part)]
-        filled = [part for part in parts if dr.width(part.index)]
-        if not filled:
-            return parts[0]
-        lanes = join(filled) if len(filled) > 1 else filled[0]
-        brightest = dr.max(lanes.β)
-        going = dr.all(dr.isfinite(lanes.ray.d)) | (brightest <= 0)  # a BSDF that reflects nothing may give no direction
-        finite = dr.all(dr.isfinite(lanes.β)) & going
-        few = dr.width(lanes.index) < min(FEW, rays // FEW_OF)
-        invalid = dr.count(~finite)
-        alive = (brightest > 0) & finite
-        if depth + 1 >= self.options.rr_depth:
-            q = dr.minimum(brightest * lanes.η * lanes.η, 0.95) * dr.opaque(mi.Float, FEW_GO_ON if few else 1)
-            alive &= randoms.of(lanes.index, depth, "roulette").next_1d() < q
-            lanes.β /= q
-        dr.eval(lanes, alive, invalid)
-        self.statistics.invalid += int(invalid[0])
-        lanes = take(lanes, dr.compress(alive))
+        (step, alive, plays), *further = going
+        if plays:
+            dr.eval(step, alive)
+            number = dr.count(alive) + dr.opaque(mi.UInt32, sum(dr.width(lanes.index) for lanes, *_ in further))
+            few = number < dr.opaque(mi.UInt32, min(FEW, rays // FEW_OF))
+        left = []
+        for lanes, alive, draw in going:
+            brightest = dr.max(lanes.β)
+            directed = dr.all(dr.isfinite(lanes.ray.d)) | (brightest <= 0)  # a BSDF that reflects nothing may give no direction
+            finite = dr.all(dr.isfinite(lanes.β)) & directed
+            chosen = alive & (brightest > 0) & finite
+            if plays:
+                q = dr.minimum(brightest * lanes.η * lanes.η, 0.95) * dr.select(few, mi.Float(FEW_GO_ON), 1)
+                chosen &= draw.next_1d() < q
+                lanes.β /= q
+            left.append((lanes, chosen, alive & ~finite))
+        dr.eval(left)
+        for _, _, invalid in left:
+            self.statistics.count("invalid", invalid)
+        found = [take(lanes, dr.compress(chosen)) for lanes, chosen, _ in left]
+        filled = [lanes for lanes in found if dr.width(lanes.index)]
+        lanes = join(filled) if len(filled) > 1 else (filled or found)[0]
         dr.eval(lanes)
         return lanes
 
