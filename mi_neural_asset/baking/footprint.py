@@ -17,7 +17,7 @@ from .presets import BakeConfig
 FIXED_BYTES = 256 << 20  # compiled kernels, the sampler's lanes, the held-out rows
 PATH_BYTES = 1800  # of a path of a bulk: its record and its row, of preview size
 RECORD_BYTES = 600  # of a path of a bulk: its record alone
-CROSSING_BYTES = 180  # of a path of the tables, read both ways: what they keep of it, ordered and not
+CROSSING_BYTES = 200  # of a path of the tables, read both ways: what they keep of it, ordered and not
 TABLE_COPIES = 6  # of the tables as floats
 WEIGHT_COPIES = 12
 PASSES = 8  # bytes of an activation and its gradient

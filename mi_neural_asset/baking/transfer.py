@@ -142,11 +142,14 @@ class _Crossings:
         pair, which = torch.unique((enters.long() << 32) | leaves.long(), return_inverse=True)
         weight = beta.mean(-1, keepdim=True)
 
-        def sums(values: Tensor) -> Tensor:  # whatever the order
-            return torch.zeros(len(pair), values.shape[1], dtype=torch.float64).index_add_(0, which, values.double())
+        def sums(values: Tensor) -> Tensor:  # the same whatever the order; one column at a time, for the memory
+            found = torch.zeros(len(pair), values.shape[1])
+            for total, column in zip(found.unbind(-1), values.unbind(-1), strict=True):
+                total.copy_(torch.zeros(len(pair), dtype=torch.float64).index_add_(0, which, column.double()))
+            return found
 
         offset, normal = sums(weight * offset) / sums(weight), torch.nn.functional.normalize(sums(weight * normal), dim=-1)
-        return _Crossings((pair >> 32).int(), pair.int(), offset.float(), normal.float(), sums(beta).float())
+        return _Crossings((pair >> 32).int(), pair.int(), offset, normal, sums(beta))
 
     def thinned(self, random: torch.Generator) -> _Crossings:
         """Of probes that have more than `MOST_PATHS`, about so many: by chance, the heavier the likelier, and as heavy as the chance was
