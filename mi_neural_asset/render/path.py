@@ -163,7 +163,7 @@ class PathTracer:
 
         plays = depth + 1 >= options.rr_depth
         # evaluated here: later, what is added to pictures would trace the rays once more
-        draw, roulette = randoms.of(lanes.index, depth, "surface"), plays and randoms.of(lanes.index, depth, "roulette")
+        draw, roulette = randoms.of(lanes.index, depth, "surface"), randoms.of(lanes.index, depth, "roulette") if plays else None
         si = intersect(lanes.ray)
         if self._volumes:
             lanes.ray, lanes.gap, si = self._volumes.meet(lanes.ray, lanes.gap, si, intersect)
@@ -187,7 +187,8 @@ class PathTracer:
                     further.append(self._neural_step(number, chosen, depth, lanes, si, instance, step, randoms, gathered))
         alive = active & (~neural | self._separates(model, volumes=True))
         going = [(step, alive, roulette)]
-        going += [(part, mi.Bool(True), plays and randoms.of(part.index, depth, "roulette")) for part in further if part]
+        for part in filter(None, further):
+            going.append((part, mi.Bool(True), randoms.of(part.index, depth, "roulette") if plays else None))
         return self._survivors(going, gathered.branches.rays)
 
     def _skip_emitters(self, ray: mi.Ray3f, active: mi.Bool) -> mi.PreliminaryIntersection3f:
@@ -362,13 +363,13 @@ class PathTracer:
             **not_from_an_asset(width) | {"gap": c.gap},
         )  # fmt: skip
 
-    def _survivors(self, going: list[tuple[Lanes, mi.Bool, Spread | bool]], rays: int) -> Lanes:
+    def _survivors(self, going: list[tuple[Lanes, mi.Bool, Spread | None]], rays: int) -> Lanes:
         """Russian roulette as in Mitsuba's `path`, then the lanes that go on, compacted.
 
         A bounce of a few paths takes as long as one of thousands: so fewer of them go on.
 
         Args:
-            going: lanes, which of them are alive, and numbers for the roulette (False: nobody plays); behind the first all are alive.
+            going: lanes, which of them are alive, and numbers for the roulette (None: nobody plays); behind the first all are alive.
             rays: of the camera.
         """
         (step, alive, plays), *further = going
