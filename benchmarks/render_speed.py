@@ -49,6 +49,7 @@ def stages(asset, count: int, engine: str, device: str) -> dict[str, Callable[[]
         return mi.Float(rng.random(count).astype(np.float32))
 
     around = projection.occlusion.tensor(x_o, n, engine.device)
+    nobody = mi.Float(np.zeros(count, dtype=np.float32))
     z, pair, every = uniform(), mi.Point2f(uniform(), uniform()), mi.UInt32(np.arange(count, dtype=np.uint32))
 
     def begin():  # noqa: ANN202
@@ -62,7 +63,7 @@ def stages(asset, count: int, engine: str, device: str) -> dict[str, Callable[[]
         "albedo, u_i": lambda: begin()[0],
         "w_i": lambda: engine.draw(event, every, pair),
         "light from u_i": lambda: engine.evaluate(event, every, w),
-        "light from x_o": lambda: engine.evaluate_ray(event, every, u, w),
+        "light from x_o": lambda: engine.evaluate_ray(event, every, u, w, nobody, z),
         "back to x_i (rays)": lambda: projection.gap(u, w, x_o, mi.Bool(True)),
     }
 

@@ -57,7 +57,8 @@ def everything(engine, lanes: Lanes, some, given: dict | None = None, hero: bool
     said["w"], said["weight"], said["q_w"] = engine.draw(event, some, take(lanes.z))
     u, w = lanes.mi.Point3f((given or said)["u"]), take(lanes.w)
     said["value"], said["density"] = engine.evaluate(event, some, w)
-    said["ray"], said["ray u"], said["ray w"] = engine.evaluate_ray(event, some, take(u), w)
+    nobody, z = dr.zeros(lanes.mi.Float, dr.width(some)), take(lanes.z_channel)
+    said["ray"], said["ray u"], said["ray w"] = engine.evaluate_ray(event, some, take(u), w, nobody, z)
     return {name: np.array(value) for name, value in said.items()}
 
 

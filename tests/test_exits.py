@@ -264,7 +264,8 @@ def test_densities_of_a_given_ray_are_those_of_the_model(llvm) -> None:  # noqa:
         event = engine.begin(to_vector(x_o, mi.Point3f), to_vector(w_o), to_vector(n), around, mi.Float(z[0]), pair, False)
         rows = mi.UInt32(np.arange(count, dtype=np.uint32))
         u, albedo = to_torch(engine.exit_point(event)), to_torch(engine.albedo(event))
-        value, q_u, q_w = engine.evaluate_ray(event, rows, to_vector(u, mi.Point3f), to_vector(w))
+        nobody, z_bar = mi.Float(np.zeros(count, dtype=np.float32)), mi.Float(rng.random(count).astype(np.float32))
+        value, q_u, q_w = engine.evaluate_ray(event, rows, to_vector(u, mi.Point3f), to_vector(w), nobody, z_bar)
         offset = (u - x_o).double()
         distance = offset.norm(dim=-1)
         cosine = (model.proxy.normal(u).double() * offset).sum(-1).abs() / distance

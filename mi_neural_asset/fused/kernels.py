@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import drjit as dr
-from drjit.llvm import Array3f, Float, UInt32
+from drjit.llvm import Array3f, Bool, Float, UInt32
 
 from ..model.flow import PERIODIC
 from ..model.probes import CHANNELS
@@ -264,42 +264,60 @@ class Kernels:
 
     @cached_property
     def ray_second(self) -> Callable[..., tuple]:
-        """(weights, batch, some, First, raw 2, s1, s2, log p, space) -> (p alpha, density, mixture, d, spots)."""
+        """(some, First, raw 2, s2, log p, bar, z) -> (p alpha, density, mixture, who goes on); see `Engine.evaluate_ray`."""
+
+        def kernel(
+            some: Some, first: First, raw: Float, s2: Float, log_p: Array3f, bar: Float, z: Float
+        ) -> tuple[Array3f, Float, Array3f, Bool]:
+            place = Place(dr.arange(UInt32, dr.width(s2)), some.width)
+            p = dr.exp(log_p + self._log_density(1, raw, place, s2) - LOG_SPHERE)
+            choice = _take(first.choice, some.lanes)
+            value, density = _take(first.albedo, some.lanes) * p, dr.dot(choice, p)
+            chance = dr.minimum(dr.sum(value) / (3 * bar), 1)
+            goes_on = (bar <= 0) | (z < chance)
+            return dr.select(bar > 0, value / chance, value), density, choice * p / density, goes_on
+
+        return frozen(kernel)
+
+    @cached_property
+    def ray_spot(self) -> Callable[..., tuple[Array3f, Float]]:
+        """(weights, batch, some, which of the given s1 and s2 are theirs, s1, s2, space) -> (d, spots)."""
         layout = self.layout
 
         def kernel(
-            weights: Weights, batch: Batch, some: Some, first: First, raw: Float, s1: Float, s2: Float, log_p: Array3f, rows: Float
-        ) -> tuple:
-            target = Place(dr.arange(UInt32, dr.width(s1)), some.width)
-            p = dr.exp(log_p + self._log_density(1, raw, target, s2) - LOG_SPHERE)
-            hit, choice = batch.hit(some.lanes), _take(first.choice, some.lanes)
+            weights: Weights, batch: Batch, some: Some, which: UInt32, s1: Float, s2: Float, rows: Float
+        ) -> tuple[Array3f, Float]:
+            hit = batch.hit(some.lanes)
             x_o, w_o, n = (_take(value, hit) for value in (batch.x_o, batch.w_o, batch.n))
-            density = dr.dot(choice, p)
-            exit_ = Exit.at(s1, s2, x_o, n, weights.proxy, layout.planes)
+            exit_ = Exit.at(_take(s1, which), _take(s2, which), x_o, n, weights.proxy, layout.planes)
+            target = Place(dr.arange(UInt32, dr.width(which)), some.width)
             target.write(rows, layout.spot, self._spot_rows(weights, batch, hit, n, w_o, exit_))
-            return _take(first.albedo, some.lanes) * p, density, choice * p / density, exit_.d, rows
+            return exit_.d, rows
 
         return frozen(kernel, "rows")
 
     @cached_property
     def ray_third(self) -> Callable[..., tuple]:
-        """(weights, batch, some, raw 3, spot, d, w, space) -> (s4, log p, what network 4 reads)."""
+        """(weights, batch, some, which of the given w are theirs, raw 3, spot, d, w, space) -> (s4, log p, what network 4 reads)."""
         def kernel(
-            weights: Weights, batch: Batch, some: Some, raw: Float, spot: Float, d: Array3f, w: Array3f, rows: Float
+            weights: Weights, batch: Batch, some: Some, which: UInt32, raw: Float, spot: Float, d: Array3f, w: Array3f, rows: Float
         ) -> tuple:
-            target = Place(dr.arange(UInt32, dr.width(w)), some.width)
-            return self._third(weights, raw, spot, target, d, _take(batch.n, batch.hit(some.lanes)), w, rows, target)
+            target = Place(dr.arange(UInt32, dr.width(which)), some.width)
+            n = _take(batch.n, batch.hit(some.lanes))
+            return self._third(weights, raw, spot, target, d, n, _take(w, which), rows, target)
 
         return frozen(kernel, "rows")
 
     @cached_property
     def ray_fourth(self) -> Callable[..., tuple[Array3f, Float]]:
-        """(some, raw 4, s4, log p, p alpha, mixture) -> (value, density of w)."""
+        """(some, which of the given numbers are theirs, raw 4, s4, log p, p alpha, mixture) -> (value, density of w)."""
 
-        def kernel(some: Some, raw: Float, s4: Float, log_p: Array3f, value: Array3f, mixture: Array3f) -> tuple[Array3f, Float]:
+        def kernel(
+            some: Some, which: UInt32, raw: Float, s4: Float, log_p: Array3f, value: Array3f, mixture: Array3f
+        ) -> tuple[Array3f, Float]:
             place = Place(dr.arange(UInt32, dr.width(s4)), some.width)
             p = dr.exp(log_p + self._log_density(3, raw, place, s4))
-            return value * p, dr.dot(mixture, p)
+            return _take(value, which) * p, dr.dot(_take(mixture, which), p)
 
         return frozen(kernel)
 

@@ -161,13 +161,20 @@ class Engine(Networks):
     @torch_at_work()
     @torch.no_grad()
     def evaluate_ray(
-        self, event: Event, lanes: mi.UInt32, u: mi.Point3f, w: mi.Vector3f
+        self, event: Event, lanes: mi.UInt32, u: mi.Point3f, w: mi.Vector3f, bar: mi.Float, z: mi.Float
     ) -> tuple[mi.Color3f, mi.Float, mi.Float]:
         """For some lanes, incident rays that were found without the networks, u and w in the asset's frame.
 
-        Returns alpha p(u) p(w | u) and the densities q(u) and q(w | u), all of u per solid angle at x_o.
+        Returns alpha p(u) p(w | u) and the densities q(u) and q(w | u), all of u per solid angle at x_o.  The first has passed Russian
+        roulette: a ray whose alpha p(u), mean of the channels, is below `bar` counts with the probability that is its share of that, and
+        then in proportion more; otherwise nothing.  The last is not told of those that count nothing.
+
+        Args:
+            event, lanes, u, w: see above.
+            bar: 0 or less: the ray counts as it is.
+            z: uniform numbers.
         """
-        values = torch.cat([to_torch(u, self.device), to_torch(w, self.device)], -1)
+        values = torch.cat([*(to_torch(v, self.device) for v in (u, w)), *(to_torch(v, self.device)[:, None] for v in (bar, z))], -1)
         value, of_u, of_w = self._in_chunks(event, lanes, values, self._evaluate_ray)
         return to_vector(value, mi.Color3f), to_float(of_u), to_float(of_w)
 
@@ -196,11 +203,14 @@ class Engine(Networks):
         return batch.factor * p, (batch.mixture * p).sum(-1)
 
     def _evaluate_ray(self, batch: Event, ray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        u, w = ray[:, :3], ray[:, 3:]
+        u, w, bar, z = ray[:, :3], ray[:, 3:6], ray[:, 6], ray[:, 7]
         exit_, log_p = self.model.exit_at(batch.sites, batch.x_o, batch.n, u)
         p_u, density, mixture = self._exit_density(batch.choice, log_p, exit_, batch.x_o)
         p_w = self.model.direction_density(batch.sites, exit_, batch.n, w).exp()
-        return batch.albedo * p_u * p_w, density, (mixture * p_w).sum(-1)
+        value = batch.albedo * p_u
+        chance = torch.where(bar > 0, (value.mean(-1) / bar).clamp_max(1), torch.ones_like(bar))
+        weight = torch.where(z < chance, 1 / chance, torch.zeros_like(chance))
+        return value * weight[:, None] * p_w, density, (mixture * p_w).sum(-1)
 
     def _draw(self, batch: Event, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         w, log_p = self.model.sample_direction(batch.sites, batch.exit, batch.n, batch.channel, z)

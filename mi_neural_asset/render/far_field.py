@@ -66,7 +66,7 @@ class FarFieldEvent(AssetEvent):
             share = self._techniques.share("light", dr.select(delta, 0, density), pdf, mi.Float(0))
         return lanes, mi.Spectrum(value) * take(light, lanes) * share
 
-    def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
+    def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f, z_bar: mi.Float) -> tuple[mi.UInt32, mi.Spectrum]:
         """No light: F' does not know where light enters."""
         return dr.zeros(mi.UInt32, 0), dr.zeros(mi.Spectrum, 0)
 

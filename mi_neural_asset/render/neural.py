@@ -8,6 +8,7 @@ directions at u_i, so that their weights add up to one: the emitter's density of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +17,15 @@ import drjit as dr
 import mitsuba as mi
 from torch import Tensor
 
+from ..flights import mean
 from ..occlusion import SELF_OFFSET
 from . import exits
 from .exits import Techniques
 from .instances import Frames, Model
 from .lanes import repeat, take
+
+
+ENOUGH = 0.5  # of what a lobe has samples for on average: exits with less play roulette
 
 
 @dataclass
@@ -195,8 +200,14 @@ class NeuralEvent(AssetEvent):
             share = use.share("light", dr.select(delta, 0, density), pdf * self._light_samples, lobe)
         return lanes, value * light * share
 
-    def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f) -> tuple[mi.UInt32, mi.Spectrum]:
-        """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput."""
+    def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f, z_bar: mi.Float) -> tuple[mi.UInt32, mi.Spectrum]:
+        """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput.
+
+        Where less of the asset's light leaves at u_i than the lobe has samples there, Russian roulette is played.
+
+        Args:
+            z_light, z_exit, z_bar: uniform numbers.
+        """
         f, h, use, projection = self.hits.frames, self.hits, self._techniques, self._model.projection
         x_o = _interaction(h, h.p)
         ds_o, _ = self._scene.sample_emitter_direction(x_o, z_light, False)
@@ -206,15 +217,17 @@ class NeuralEvent(AssetEvent):
         ds_u = exits.seen_from(ds_o, at_u.p)
         w = f.to_asset(ds_u.d)
         density = exits.lobe_ray_density(self._scene, self._lobe(h), x_o, ds_o, ds_u, d)
+        bar = ENOUGH / (4 * math.pi) * mean(self.albedo())
         useful = projection.leaves(u, w) & (density > 0)
         radiance = self._scene.eval_emitter_direction(at_u, ds_u, useful)
         useful = self._sees(h, self._x_o, u, w, ds_u.d, ds_u.dist, useful & dr.any(radiance != 0))
         p_light = exits.emitter_density(self._scene, at_u, ds_u)
-        dr.eval(useful, u, w, density, radiance, p_light, ds_o.delta)
+        dr.eval(useful, u, w, density, radiance, p_light, ds_o.delta, bar)
         lanes = dr.compress(useful)
         if dr.width(lanes) == 0:
             return lanes, dr.zeros(mi.Spectrum, 0)
-        value, q_u, q_w = self._model.engine.evaluate_ray(self._event, lanes, take(u, lanes), take(w, lanes))
+        ray = (take(v, lanes) for v in (u, w, bar, z_bar))
+        value, q_u, q_w = self._model.engine.evaluate_ray(self._event, lanes, *ray)
         delta, density, p_light, radiance = (take(v, lanes) for v in (ds_o.delta, density, p_light, radiance))
         share = use.share("lobe", dr.select(delta, 0, q_w), p_light * self._light_samples, density / q_u)
         return lanes, mi.Spectrum(value) * radiance * (share / density)

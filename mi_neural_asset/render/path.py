@@ -324,7 +324,7 @@ class PathTracer:
         lit = paths.index if event.lights < copies else index
         found = [event.light_sampling(randoms.of(lit, depth, "light").next_2d())]
         if self._techniques.lobe:
-            found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d()))
+            found.append(event.lobe_sampling(draw.next_2d(), draw.next_2d(), draw.next_1d()))
         for lanes, light in found:
             gathered.add(take(each.β, lanes) * light, take(index, lanes))
             gathered.settle()
