@@ -59,6 +59,8 @@ def everything(engine, lanes: Lanes, some, given: dict | None = None, hero: bool
     said["value"], said["density"] = engine.evaluate(event, some, w)
     nobody, z = dr.zeros(lanes.mi.Float, dr.width(some)), take(lanes.z_channel)
     said["ray"], said["ray u"], said["ray w"] = engine.evaluate_ray(event, some, take(u), w, nobody, z)
+    bar = 0.3 / (4 * np.pi) * take(lanes.z_channel)
+    said["roulette"], *_ = engine.evaluate_ray(event, some, take(u), w, bar, take(lanes.z_exit.x))
     return {name: np.array(value) for name, value in said.items()}
 
 
@@ -82,6 +84,28 @@ def test_both_engines_say_the_same(llvm, case, hero) -> None:  # noqa: ANN001
         some = lanes.some(share)
         theirs = everything(Engine(model), lanes, some, hero=hero)
         agree(everything(FusedEngine(model), lanes, some, theirs, hero), theirs)
+
+
+@pytest.mark.parametrize("name", ["Engine", "FusedEngine"])
+def test_rays_that_bring_little_count_the_same_on_average(llvm, name: str) -> None:  # noqa: ANN001
+    """Each ray with 256 even numbers z: within what one of them counts, its mean is the ray's value; above the bar all count 1."""
+    from mi_neural_asset.render import engine, fused_engine
+
+    engine, strata = {"Engine": engine.Engine, "FusedEngine": fused_engine.FusedEngine}[name](model_of("probes")), 256
+    lanes = Lanes(llvm, engine.model, 64)
+    event = engine.begin(lanes.x_o, lanes.w_o, lanes.n, lanes.around, lanes.z_channel, lanes.z_exit, False)
+    rows, of_u = dr.repeat(dr.arange(llvm.UInt32, lanes.count), strata), engine.exit_point(event)
+    ray = (dr.gather(type(value), value, rows) for value in (of_u, lanes.w))
+    even = llvm.Float((np.tile(np.arange(strata), lanes.count) + 0.5) / strata)
+    bar = dr.sum(engine.albedo(event)) / 3 / (4 * np.pi)
+    nobody = dr.zeros(llvm.Float, lanes.count)
+    plain, *_ = engine.evaluate_ray(event, dr.arange(llvm.UInt32, lanes.count), of_u, lanes.w, nobody, nobody)
+    played, *_ = engine.evaluate_ray(event, rows, *ray, dr.gather(llvm.Float, bar, rows), even)
+    plain, played = np.array(plain).T, np.array(played).T.reshape(lanes.count, strata, 3)
+    count = (played > 0).all(-1).sum(1)
+    assert (count < strata).sum() > 8 and (count == strata).sum() > 8 and count.min() > 0
+    error = np.abs(played.mean(1) - plain).max(1)
+    assert (error <= (played.max(1) / strata).max(1) * (count < strata) + 1e-4 * plain.max(1)).all()
 
 
 def test_any_number_of_lanes(llvm) -> None:  # noqa: ANN001

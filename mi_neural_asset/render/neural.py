@@ -24,8 +24,7 @@ from .exits import Techniques
 from .instances import Frames, Model
 from .lanes import repeat, take
 
-
-ENOUGH = 0.5  # of what a lobe has samples for on average: exits with less play roulette
+ENOUGH = 0.5  # density of u_i, in parts of one that is even over all directions: what the lobe draws with less plays roulette
 
 
 @dataclass
@@ -203,7 +202,7 @@ class NeuralEvent(AssetEvent):
     def lobe_sampling(self, z_light: mi.Point2f, z_exit: mi.Point2f, z_bar: mi.Float) -> tuple[mi.UInt32, mi.Spectrum]:
         """Light sampled from x_o, u_i around its direction: (lanes, radiance), the radiance without the path's throughput.
 
-        Where less of the asset's light leaves at u_i than the lobe has samples there, Russian roulette is played.
+        Where little of the asset's light leaves at u_i, Russian roulette is played (see `Engine.evaluate_ray`).
 
         Args:
             z_light, z_exit, z_bar: uniform numbers.
